@@ -1,0 +1,95 @@
+# `make serve` runs the example, `make test` the tests; both make their environment first. `make help` lists all.
+
+PYTHON ?= python3
+# One environment per interpreter, so that several live side by side: .venv/cpython-313, .venv/pypy39, ...
+VENV ?= .venv/$(shell $(PYTHON) -c "import sys; print(sys.implementation.cache_tag)")
+APP ?= examples.hello:app
+ARGS ?=
+export ASGISERVE_EXTENSIONS ?= auto
+
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+ENV_STAMP := $(VENV)/.environment
+BUILD_STAMP := $(VENV)/.built
+TOOLS_STAMP := $(VENV)/.tools
+BENCH_STAMP := $(VENV)/.bench
+SOURCES := setup.py build_llhttp.py $(wildcard asgiserve/_core/*.py asgiserve/_speedups/*.p[xy]*)
+INSTALL := ASGISERVE_EXTENSIONS=off $(PY) -m pip install -q --disable-pip-version-check --no-build-isolation
+CYTHON := $(shell $(PYTHON) -c "import platform; print('cython>=3.1' * (platform.python_implementation() == 'CPython'))")
+
+# A build made under another ASGISERVE_EXTENSIONS is out of date.
+ifneq ($(shell cat $(BUILD_STAMP) 2>/dev/null),$(ASGISERVE_EXTENSIONS))
+$(BUILD_STAMP): FORCE
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: FORCE help serve test test-fast lint format types build bench bench-http annotate sdist wheel clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 	/' | expand -t 16
+	@echo 'Variables: PYTHON=$(PYTHON) VENV=$(VENV) ASGISERVE_EXTENSIONS=$(ASGISERVE_EXTENSIONS) (auto, require, off)'
+	@echo '           APP=$(APP) for serve; ARGS= for serve, test, bench and bench-http'
+
+serve: $(BUILD_STAMP) ## run the example application: make serve APP=module:attribute ARGS='--port 9000'
+	$(BIN)/asgiserve $(APP) $(ARGS)
+
+test: $(BUILD_STAMP) ## run the whole test suite over every stack that is built
+	$(PY) -m pytest $(ARGS)
+
+test-fast: $(BUILD_STAMP) ## run the tests but the slow ones
+	$(PY) -m pytest -m "not slow" $(ARGS)
+
+build: $(BUILD_STAMP) ## compile the extensions in place
+
+lint: $(TOOLS_STAMP) ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(TOOLS_STAMP) ## apply style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(TOOLS_STAMP) ## check types
+	$(BIN)/mypy
+
+bench: $(BUILD_STAMP) $(BENCH_STAMP) ## run the micro benchmarks
+	$(PY) -m pytest bench/micro $(ARGS)
+
+bench-http: $(BUILD_STAMP) $(BENCH_STAMP) ## compare with other servers under load, with wrk
+	$(PY) -m bench.http $(ARGS)
+
+annotate: $(ENV_STAMP) ## write annotated Cython sources to build/annotate
+	$(PY) setup.py -q annotate
+	@ls build/annotate/asgiserve/*/*.html
+
+sdist: $(ENV_STAMP) ## make dist/asgiserve-*.tar.gz
+	$(PY) -m build --sdist
+
+wheel: $(ENV_STAMP) ## make the sdist, and from it dist/asgiserve-*.whl for this interpreter
+	$(PY) -m build
+
+clean: ## remove builds, caches and the environments below .venv
+	rm -rf build dist .venv *.egg-info asgiserve/_speedups/*.so asgiserve/_speedups/*.pyd
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find asgiserve tests bench examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# The package itself is linked pure here: the next rule compiles it where its warnings are seen, which pip hides.
+$(ENV_STAMP): pyproject.toml
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo 'No venv module: try "apt-get install python3-venv"' >&2; exit 1; }
+	$(INSTALL) 'setuptools>=77' $(if $(CYTHON),'$(CYTHON)')
+	$(INSTALL) -e '.[standard,test]'
+	@touch $@
+
+$(TOOLS_STAMP): $(ENV_STAMP)
+	$(INSTALL) -e '.[dev]'
+	@touch $@
+
+$(BENCH_STAMP): $(ENV_STAMP)
+	$(INSTALL) -e '.[bench]'
+	@touch $@
+
+$(BUILD_STAMP): $(ENV_STAMP) $(SOURCES)
+	$(PY) setup.py -q build_ext --inplace
+	@echo $(ASGISERVE_EXTENSIONS) > $@
+
+FORCE:

@@ -1,0 +1,143 @@
+"""Numbers and names that both stacks share. Plain ints: compiled modules type them in their .pxd."""
+
+# What RequestReader.next_event() returns.
+NEED_DATA = 0  # nothing more until feed()
+REQUEST = 1  # `head` is set and a body follows
+REQUEST_END = 2  # `head` is set and there is no body
+BODY = 3  # `chunk` is set and more of the body follows
+BODY_END = 4  # `chunk` is set and it was the last
+END = 5  # the body ended without further bytes
+
+# What RequestHead.note() is told about a field; 0 is any other field.
+FIELD_HOST = 1
+FIELD_CONTENT_LENGTH = 2
+FIELD_TRANSFER_ENCODING = 3
+FIELD_CONNECTION = 4
+FIELD_EXPECT = 5
+FIELD_TE = 6
+
+#: Fields that decide the framing of a message or the fate of its connection.
+NOTED_FIELDS = {
+    b"host": FIELD_HOST,
+    b"content-length": FIELD_CONTENT_LENGTH,
+    b"transfer-encoding": FIELD_TRANSFER_ENCODING,
+    b"connection": FIELD_CONNECTION,
+    b"expect": FIELD_EXPECT,
+    b"te": FIELD_TE,
+}
+
+#: Field names that most requests use: the compiled parser hands out one shared object for each.
+COMMON_FIELDS = (
+    *NOTED_FIELDS,
+    b"accept",
+    b"accept-charset",
+    b"accept-encoding",
+    b"accept-language",
+    b"access-control-request-headers",
+    b"access-control-request-method",
+    b"authorization",
+    b"cache-control",
+    b"content-disposition",
+    b"content-encoding",
+    b"content-type",
+    b"cookie",
+    b"date",
+    b"dnt",
+    b"forwarded",
+    b"from",
+    b"if-match",
+    b"if-modified-since",
+    b"if-none-match",
+    b"if-range",
+    b"if-unmodified-since",
+    b"keep-alive",
+    b"max-forwards",
+    b"origin",
+    b"pragma",
+    b"priority",
+    b"proxy-authorization",
+    b"range",
+    b"referer",
+    b"sec-ch-ua",
+    b"sec-ch-ua-mobile",
+    b"sec-ch-ua-platform",
+    b"sec-fetch-dest",
+    b"sec-fetch-mode",
+    b"sec-fetch-site",
+    b"sec-fetch-user",
+    b"sec-gpc",
+    b"sec-websocket-extensions",
+    b"sec-websocket-key",
+    b"sec-websocket-protocol",
+    b"sec-websocket-version",
+    b"traceparent",
+    b"tracestate",
+    b"trailer",
+    b"upgrade",
+    b"upgrade-insecure-requests",
+    b"user-agent",
+    b"via",
+    b"x-api-key",
+    b"x-csrf-token",
+    b"x-forwarded-for",
+    b"x-forwarded-host",
+    b"x-forwarded-port",
+    b"x-forwarded-prefix",
+    b"x-forwarded-proto",
+    b"x-real-ip",
+    b"x-request-id",
+    b"x-requested-with",
+)
+
+#: The methods that are served; any other token is answered with 501. Equal to llhttp's table for HTTP, and a test keeps it so.
+METHODS = (
+    "DELETE",
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "CONNECT",
+    "OPTIONS",
+    "TRACE",
+    "COPY",
+    "LOCK",
+    "MKCOL",
+    "MOVE",
+    "PROPFIND",
+    "PROPPATCH",
+    "SEARCH",
+    "UNLOCK",
+    "BIND",
+    "REBIND",
+    "UNBIND",
+    "ACL",
+    "REPORT",
+    "MKACTIVITY",
+    "CHECKOUT",
+    "MERGE",
+    "M-SEARCH",
+    "NOTIFY",
+    "SUBSCRIBE",
+    "UNSUBSCRIBE",
+    "PATCH",
+    "PURGE",
+    "MKCALENDAR",
+    "LINK",
+    "UNLINK",
+    "SOURCE",
+    "QUERY",
+)
+
+# States of an HTTP cycle.
+WAIT_START = 0  # nothing from the application yet
+START_HELD = 1  # http.response.start came; it waits for the first body message
+STREAMING = 2  # the head is on the wire
+WAIT_TRAILERS = 3  # the last body message came; http.response.trailers is due
+DONE = 4  # the response is complete
+DISCONNECTED = 5  # the client left, or was cut off, before that
+
+# How the end of a response body is marked on the wire.
+FRAMING_LENGTH = 0  # Content-Length
+FRAMING_CHUNKED = 1  # Transfer-Encoding: chunked
+FRAMING_CLOSE = 2  # the end of the connection (HTTP/1.0)
+FRAMING_NONE = 3  # no body: HEAD, 204, 304

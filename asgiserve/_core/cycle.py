@@ -1,0 +1,297 @@
+"""HTTPCycle: one request and its response, as ASGI messages (ASGI HTTP spec 2.5).
+
+It knows the messages and the states they are allowed in, and never sees a byte of HTTP: those are the responder's.
+"""
+
+import logging
+from typing import Any, Optional
+
+from .._consts import DISCONNECTED, DONE, START_HELD, STREAMING, WAIT_START, WAIT_TRAILERS
+from ..errors import AppError, ClientDisconnected
+from .flow import READY, Step, Waiters
+from .head import RequestHead
+from .responder import Responder
+
+logger = logging.getLogger("asgiserve.error")
+
+STATE_NAMES = {
+    WAIT_START: "before 'http.response.start'",
+    START_HELD: "after 'http.response.start'",
+    STREAMING: "after 'http.response.body'",
+    WAIT_TRAILERS: "after the last 'http.response.body', with trailers to come",
+    DONE: "after the response was complete",
+    DISCONNECTED: "after the client left",
+}
+
+
+class HTTPCycle:
+    """The messages of one request.
+
+    The responder feeds it with add_body(), end_body() and disconnect(); the application uses receive() and send().
+
+    Attributes:
+        head: the request's head.
+        state: one of the cycle states in `_consts`.
+        buffered: body bytes that the application has not received.
+        waiters: who waits in receive().
+    """
+
+    __slots__ = (
+        "head",
+        "state",
+        "buffered",
+        "waiters",
+        "task",
+        "_responder",
+        "_chunks",
+        "_body_ended",
+        "_body_received",
+        "_is_gone",
+        "_wants_trailers",
+    )
+
+    def __init__(self, responder: Responder, head: RequestHead, body_ended: bool) -> None:
+        self.head: RequestHead = head
+        self.state: int = WAIT_START
+        self.buffered: int = 0
+        self.waiters: Optional[Waiters] = None
+        self.task: Any = None
+        self._responder: Responder = responder
+        self._chunks: Optional[list[bytes]] = None
+        self._body_ended: bool = body_ended
+        self._body_received: bool = False
+        self._is_gone: bool = False
+        self._wants_trailers: bool = False
+
+    # -- from the responder
+
+    def add_body(self, chunk: bytes, ended: bool) -> None:
+        """Add bytes of the request body; `ended` says that they are the last."""
+        if self._chunks is None:
+            self._chunks = [chunk]
+        else:
+            self._chunks.append(chunk)
+        self.buffered += len(chunk)
+        self._body_ended = ended
+        self.wake()
+
+    def end_body(self) -> None:
+        """Say that no more of the request body comes."""
+        self._body_ended = True
+        self.wake()
+
+    def disconnect(self, is_lost: bool) -> None:
+        """Say that the client left.
+
+        Args:
+            is_lost: whether nothing can be sent any more. If not, the client has only ended its side: receive() gives
+                http.disconnect, and a response that the application still sends is still delivered.
+        """
+        self._is_gone = True
+        if is_lost and self.state != DONE:
+            self.state = DISCONNECTED
+            self._chunks = None
+            self.buffered = 0
+        self.wake()
+
+    def wake(self) -> None:
+        """Wake who waits in receive()."""
+        if self.waiters is not None:
+            self.waiters.wake()
+
+    # -- the application's side
+
+    def receive(self) -> "Received":
+        """The ASGI `receive` callable."""
+        return Received(self)
+
+    def take(self) -> "Optional[dict[str, Any]]":
+        """Take the next message; None when there is none yet."""
+        if self.state == DONE or self.state == DISCONNECTED:
+            return {"type": "http.disconnect"}
+        chunks = self._chunks
+        if chunks is not None:
+            self._chunks = None
+            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            self.buffered = 0
+            if self._body_ended:
+                self._body_received = True
+            self._responder.body_taken()
+            return {"type": "http.request", "body": body, "more_body": not self._body_ended}
+        if self._body_ended and not self._body_received:
+            self._body_received = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        if self._is_gone:
+            return {"type": "http.disconnect"}
+        if not self._body_received and (self.state == WAIT_START or self.state == START_HELD):
+            self._responder.send_continue()
+        return None
+
+    def wait(self) -> Any:
+        """Return a future that is done when there may be a message."""
+        if self.waiters is None:
+            self.waiters = Waiters(self._responder.loop)
+        return self.waiters.add()
+
+    def send(self, message: Any) -> Any:
+        """The ASGI `send` callable.
+
+        Raises:
+            AppError: the message is malformed, or not allowed in this state.
+            ClientDisconnected: the client has left.
+        """
+        if type(message) is not dict:
+            message = dict(message)
+        kind = message.get("type")
+        state = self.state
+        if state == DISCONNECTED:
+            raise ClientDisconnected("the client has left")
+        if kind == "http.response.start":
+            if state != WAIT_START:
+                self._reject(kind)
+            return self._start(message)
+        if kind == "http.response.body":
+            if state != START_HELD and state != STREAMING:
+                self._reject(kind)
+            return self._send_body(message)
+        if kind == "http.response.trailers":
+            if state != WAIT_TRAILERS:
+                self._reject(kind)
+            return self._send_trailers(message)
+        if kind == "http.response.early_hint":
+            if state == DONE:
+                self._reject(kind)
+            return self._send_early_hint(message)
+        self._reject(kind)
+        return READY
+
+    def _reject(self, kind: Any) -> None:
+        if kind is None:
+            raise AppError("ASGI message without a 'type'")
+        raise AppError(f"unexpected ASGI message {kind!r} {STATE_NAMES[self.state]}")
+
+    def _start(self, message: "dict[str, Any]") -> Any:
+        status = message.get("status")
+        if type(status) is not int:
+            status = _to_int(status)
+        if status < 200 or status > 999:
+            raise AppError(f"invalid status {status!r} in 'http.response.start': a final status is 200 to 999")
+        headers = message.get("headers", ())
+        self._wants_trailers = bool(message.get("trailers", False))
+        self._responder.start_response(status, headers, self._wants_trailers)
+        self.state = START_HELD
+        return READY
+
+    def _send_body(self, message: "dict[str, Any]") -> Any:
+        body = message.get("body", b"")
+        if type(body) is not bytes:
+            body = _to_bytes(body)
+        if message.get("more_body", False):
+            waiting = self._responder.send_body(body, False)
+            if self.state == START_HELD:
+                self.state = STREAMING
+            return waiting
+        # `state` follows the bytes: what send_body() refuses leaves it where it was.
+        waiting = self._responder.send_body(body, True)
+        if self._wants_trailers:
+            if self.state != DISCONNECTED:
+                self.state = WAIT_TRAILERS
+        else:
+            self._finish()
+        return waiting
+
+    def _send_trailers(self, message: "dict[str, Any]") -> Any:
+        self._responder.add_trailers(message.get("headers", ()))
+        if not message.get("more_trailers", False):
+            self._responder.send_trailers()
+            self._finish()
+        return READY
+
+    def _send_early_hint(self, message: "dict[str, Any]") -> Any:
+        links = message.get("links", ())
+        if self.state == WAIT_START or self.state == START_HELD:
+            self._responder.send_early_hint(links)
+        return READY
+
+    def _finish(self) -> None:
+        if self.state == DISCONNECTED:
+            return
+        self.state = DONE
+        self._chunks = None
+        self.buffered = 0
+        self._responder.response_complete()
+        self.wake()
+
+    # -- the end of the application
+
+    def task_done(self, task: Any) -> None:
+        """Judge how the application ended; for Task.add_done_callback()."""
+        self.task = None
+        if task.cancelled():
+            self.app_ended(None, True)
+        else:
+            self.app_ended(task.exception(), False)
+
+    def app_ended(self, error: Optional[BaseException], cancelled: bool) -> None:
+        """Log what is wrong with the end of the application, and see to it that the client gets an end too."""
+        responder = self._responder
+        state = self.state
+        if error is not None:
+            if not (state == DISCONNECTED and _is_disconnect(error)):
+                logger.error("Exception in ASGI application", exc_info=error)
+        elif not cancelled and state != DONE and state != DISCONNECTED:
+            if state == WAIT_START:
+                logger.error("ASGI application returned without starting a response")
+            else:
+                logger.error("ASGI application returned without completing its response")
+        if state == WAIT_START or state == START_HELD:
+            self.state = DISCONNECTED
+            responder.fail(503 if cancelled else 500)
+        elif state == STREAMING or state == WAIT_TRAILERS:
+            self.state = DISCONNECTED
+            responder.cut()
+
+
+class Received(Step):
+    """The next message of a cycle. It is taken when the step is made: a task cancelled before that eats no message."""
+
+    __slots__ = ("_cycle",)
+
+    def __init__(self, cycle: HTTPCycle) -> None:
+        self._cycle: HTTPCycle = cycle
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+    def send(self, value: Any) -> Any:
+        """Return a future while there is no message."""
+        cycle = self._cycle
+        message = cycle.take()
+        if message is None:
+            return cycle.wait()
+        raise StopIteration(message)
+
+
+def _is_disconnect(error: BaseException) -> bool:
+    """Whether a ClientDisconnected is what `error` is, came from, or is a group of; frameworks wrap it."""
+    nested = getattr(error, "exceptions", None)
+    if isinstance(nested, tuple):
+        return all(_is_disconnect(item) for item in nested)
+    cause: Optional[BaseException] = error
+    while cause is not None:
+        if isinstance(cause, ClientDisconnected):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+def _to_int(status: Any) -> int:
+    if isinstance(status, int) and not isinstance(status, bool):
+        return int(status)  # http.HTTPStatus, for one
+    raise AppError(f"the status in 'http.response.start' must be an int, not {status!r}")
+
+
+def _to_bytes(body: Any) -> bytes:
+    if isinstance(body, (bytes, bytearray, memoryview)):
+        return bytes(body)
+    raise AppError(f"the body in 'http.response.body' must be bytes, not {type(body).__name__}")

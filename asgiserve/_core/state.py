@@ -1,0 +1,115 @@
+"""ServerState: what the connections of one event loop share."""
+
+import time
+from contextvars import copy_context
+from email.utils import formatdate
+from math import inf
+from typing import Any, Optional
+
+from .reader import Limits
+from .wire import CommonFields
+
+
+class ServerState:
+    """The settings, clock, counters and tasks of one worker.
+
+    Args:
+        app: the ASGI 3 application.
+        settings: any object with the option names as attributes; see `options`.
+        loop: the event loop.
+        access_log: called at the end of each response; see `types.AccessLogger`.
+
+    Attributes:
+        lifespan_state: what the lifespan put into `scope["state"]`; each request gets a shallow copy.
+        connections: the open connections.
+        tasks: application tasks that are not done; one can outlive its response.
+        active: requests whose response is not complete.
+        total_requests: requests started so far.
+        now: the event loop's time at the last tick, in seconds.
+        stopping: whether responses say `Connection: close`.
+    """
+
+    __slots__ = (
+        "app",
+        "loop",
+        "access_log",
+        "lifespan_state",
+        "connections",
+        "tasks",
+        "active",
+        "total_requests",
+        "now",
+        "stopping",
+        "context",
+        "limits",
+        "common",
+        "root_path",
+        "limit_concurrency",
+        "timeout_keep_alive",
+        "timeout_headers",
+        "timeout_body",
+        "timeout_write",
+        "timeout_request",
+        "_has_date",
+        "_second",
+    )
+
+    def __init__(self, app: Any, settings: Any, loop: Any, access_log: Any = None) -> None:
+        self.app = app
+        self.loop = loop
+        self.access_log = access_log
+        self.lifespan_state: dict[str, Any] = {}
+        self.connections: set[Any] = set()
+        self.tasks: set[Any] = set()
+        self.active: int = 0
+        self.total_requests: int = 0
+        self.now: float = loop.time()
+        self.stopping: bool = False
+        self.context = copy_context()
+        self.limits: Limits = Limits(
+            settings.limit_request_line,
+            settings.limit_header_size,
+            settings.limit_header_fields,
+            -1 if settings.limit_request_body is None else settings.limit_request_body,
+        )
+        self.common: CommonFields = _common_fields(settings)
+        self.root_path: str = settings.root_path
+        self.limit_concurrency: int = -1 if settings.limit_concurrency is None else settings.limit_concurrency
+        self.timeout_keep_alive: float = _seconds(settings.timeout_keep_alive)
+        self.timeout_headers: float = _seconds(settings.timeout_headers)
+        self.timeout_body: float = _seconds(settings.timeout_body)
+        self.timeout_write: float = _seconds(settings.timeout_write)
+        self.timeout_request: float = _seconds(settings.timeout_request)
+        self._has_date: bool = settings.date_header
+        self._second: int = -1
+        self.tick(self.now, time.time())
+
+    def tick(self, now: float, wall: float) -> None:
+        """Move the clock, rebuild the Date line when its second is over, and let overdue connections act.
+
+        Args:
+            now: the event loop's time, in seconds.
+            wall: seconds since the epoch.
+        """
+        self.now = now
+        second = int(wall)
+        if self._has_date and second != self._second:
+            self._second = second
+            self.common.set_date(b"date: %b\r\n" % formatdate(second, usegmt=True).encode())
+        overdue = [connection for connection in self.connections if connection.is_overdue(now)]
+        for connection in overdue:
+            connection.on_deadline(now)
+
+
+def _seconds(timeout: Optional[float]) -> float:
+    return inf if timeout is None else float(timeout)
+
+
+def _common_fields(settings: Any) -> CommonFields:
+    extra = b""
+    names = set()
+    for name, value in settings.headers:
+        names.add(name.lower())
+        extra += f"{name}: {value}\r\n".encode("latin-1")
+    server = b"server: asgiserve\r\n" if settings.server_header and "server" not in names else b""
+    return CommonFields(server, extra)

@@ -1,0 +1,13 @@
+cdef class Waiters:
+    cdef object _loop
+    cdef list _futures
+
+    cpdef add(self)
+    cpdef wake(self)
+
+cdef class Step:
+    cpdef send(self, value)
+
+cdef class Ready(Step):
+    pass
+

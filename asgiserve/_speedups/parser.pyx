@@ -1,0 +1,272 @@
+"""HeadParser over llhttp: the compiled twin of `_core/parser.py`.
+
+llhttp sees whole heads only, and its callbacks only note where in the input a part stands; the Python objects are made afterwards, from a
+head that is known to be well formed. So the parser keeps nothing between two calls, and one C parser serves all connections of a process:
+parse() neither releases the GIL nor calls back into Python while it runs.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdlib cimport realloc
+from libc.string cimport memcmp
+
+from asgiserve._speedups.cllhttp cimport (
+    HPE_PAUSED_UPGRADE,
+    HTTP_REQUEST,
+    LLHTTP_VERSION_MAJOR,
+    LLHTTP_VERSION_MINOR,
+    LLHTTP_VERSION_PATCH,
+    llhttp_execute,
+    llhttp_init,
+    llhttp_method_name,
+    llhttp_method_t,
+    llhttp_settings_init,
+    llhttp_settings_t,
+    llhttp_t,
+)
+from asgiserve._speedups.head cimport RequestHead
+from asgiserve._speedups.rules cimport set_target
+
+from .._consts import COMMON_FIELDS, METHODS, NOTED_FIELDS
+
+PARSER_VERSION = f"llhttp {LLHTTP_VERSION_MAJOR}.{LLHTTP_VERSION_MINOR}.{LLHTTP_VERSION_PATCH}"
+
+
+# -- what the callbacks note
+
+cdef struct Field:
+    const char *name
+    Py_ssize_t name_size
+    const char *value
+    Py_ssize_t value_size
+
+cdef Field *_fields = NULL
+cdef Py_ssize_t _fields_room = 0
+cdef Py_ssize_t _fields_count = 0
+cdef const char *_url = NULL
+cdef Py_ssize_t _url_size = 0
+
+cdef llhttp_settings_t _settings
+cdef llhttp_t _parser
+
+
+cdef int _on_url(llhttp_t *parser, const char *at, size_t length) noexcept nogil:
+    global _url, _url_size
+    _url = at
+    _url_size = <Py_ssize_t>length
+    return 0
+
+
+cdef int _on_header_field(llhttp_t *parser, const char *at, size_t length) noexcept nogil:
+    global _fields, _fields_room, _fields_count
+    cdef Field *grown
+    cdef Py_ssize_t room
+    if _fields_count == _fields_room:
+        room = _fields_room * 2 if _fields_room else 64
+        grown = <Field *>realloc(_fields, room * sizeof(Field))
+        if grown is NULL:
+            return -1
+        _fields = grown
+        _fields_room = room
+    _fields[_fields_count].name = at
+    _fields[_fields_count].name_size = <Py_ssize_t>length
+    _fields[_fields_count].value = at
+    _fields[_fields_count].value_size = 0
+    _fields_count += 1
+    return 0
+
+
+cdef int _on_header_value(llhttp_t *parser, const char *at, size_t length) noexcept nogil:
+    cdef Field *field
+    # An empty value ends in a span of no bytes, or in none.
+    if length and _fields_count:
+        field = &_fields[_fields_count - 1]
+        if field.value_size:
+            field.value_size = <Py_ssize_t>(at - field.value) + <Py_ssize_t>length
+        else:
+            field.value = at
+            field.value_size = <Py_ssize_t>length
+    return 0
+
+
+cdef int _on_headers_complete(llhttp_t *parser) noexcept nogil:
+    return 2  # stop here, whatever follows: bodies are decoded by `reader`
+
+
+# -- tables, made once
+
+#: Lower-case form of the characters of a token (RFC 9110 section 5.6.2); 0 for all others.
+cdef unsigned char _lower[256]
+#: Whether a character may stand in an origin-form target: visible US-ASCII without `#`.
+cdef unsigned char _in_target[256]
+
+cdef enum:
+    MAX_NAME = 64
+    TABLE_SIZE = 512
+
+#: Common names: an open hash table of borrowed references into _names, which lives as long as the module.
+cdef struct Name:
+    const char *text
+    Py_ssize_t size
+    int field
+    void *name
+
+cdef Name _table[TABLE_SIZE]
+cdef list _names = []
+cdef list _methods = []
+
+
+cdef inline unsigned int _hash(const unsigned char *text, Py_ssize_t size) noexcept:
+    # Length, ends and middle tell the common names apart well enough.
+    return (
+        <unsigned int>size * 131 + text[0] * 31 + text[size - 1] * 17 + text[size >> 1] * 7
+    ) & (TABLE_SIZE - 1)
+
+
+cdef _make_tables():
+    cdef int code
+    cdef unsigned int slot
+    cdef bytes name
+    for code in range(256):
+        _lower[code] = 0
+        _in_target[code] = 0x21 <= code <= 0x7e and code != 0x23
+    for code in b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz":
+        _lower[code] = code
+    for code in b"ABCDEFGHIJKLMNOPQRSTUVWXYZ":
+        _lower[code] = code + 32
+    for item in COMMON_FIELDS:
+        name = item
+        _names.append(name)
+        slot = _hash(<const unsigned char *>PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+        while _table[slot].text is not NULL:
+            slot = (slot + 1) & (TABLE_SIZE - 1)
+        _table[slot].text = PyBytes_AS_STRING(name)
+        _table[slot].size = PyBytes_GET_SIZE(name)
+        _table[slot].field = NOTED_FIELDS.get(name, 0)
+        _table[slot].name = <void *>name
+    for code in range(47):
+        text = llhttp_method_name(<llhttp_method_t>code).decode()
+        _methods.append(METHODS[METHODS.index(text)] if text in METHODS else None)
+    llhttp_settings_init(&_settings)
+    _settings.on_url = _on_url
+    _settings.on_header_field = _on_header_field
+    _settings.on_header_value = _on_header_value
+    _settings.on_headers_complete = _on_headers_complete
+
+_make_tables()
+
+
+# -- the parser
+
+cdef class HeadParser:
+    """Parses heads for one connection."""
+
+    cpdef Py_ssize_t parse(self, bytes data, Py_ssize_t start, RequestHead head, bint checked) except -1:
+        """Parse the head that begins at `start` and fill `head`.
+
+        Args:
+            checked: whether the lines have passed the rules. If not, only an ordinary head (a served method, an
+                origin-form target, every line well formed) is parsed.
+        Returns:
+            the offset behind the head; 0 when it is incomplete, or anything is wrong with it or unusual about it.
+        """
+        global _fields_count, _url, _url_size
+        cdef const char *text = PyBytes_AS_STRING(data)
+        cdef const char *begin = text + start
+        cdef Py_ssize_t index
+        cdef str method
+        _fields_count = 0
+        _url = NULL
+        _url_size = 0
+        llhttp_init(&_parser, HTTP_REQUEST, &_settings)
+        if llhttp_execute(&_parser, begin, PyBytes_GET_SIZE(data) - start) != HPE_PAUSED_UPGRADE:
+            return 0
+        if _url is NULL or _parser.http_major != 1 or _parser.http_minor > 1 or _parser.method >= 47:
+            return 0
+        method = _methods[_parser.method]
+        if method is None:
+            return 0
+        if checked:
+            set_target(head, PyBytes_FromStringAndSize(_url, _url_size))
+        elif not _take_origin_form(begin, method, head):
+            return 0
+        head.method = method
+        head.minor_version = _parser.http_minor
+        head.headers = []
+        for index in range(_fields_count):
+            if not _take_field(&_fields[index], head):
+                return 0
+        return _parser.error_pos - text
+
+
+cdef bint _take_origin_form(const char *begin, str method, RequestHead head) except -1:
+    """Take an origin-form target, if the request line is made of just method, target and version with one space between them."""
+    cdef Py_ssize_t method_size = len(method)
+    cdef const char *version = _url + _url_size
+    cdef const char *query = NULL
+    cdef const char *at
+    if _url != begin + method_size + 1 or _url[0] != b"/" or method == "CONNECT":
+        return False
+    if memcmp(version, b" HTTP/1.", 8) != 0 or version[9] != b"\r" or version[10] != b"\n":
+        return False
+    at = _url
+    while at < version:
+        if not _in_target[<unsigned char>at[0]]:
+            return False
+        if at[0] == b"?":
+            query = at + 1
+            break
+        at += 1
+    head.raw_path = PyBytes_FromStringAndSize(_url, at - _url)
+    if query is NULL:
+        return True
+    at = query
+    while at < version:
+        if not _in_target[<unsigned char>at[0]]:
+            return False
+        at += 1
+    head.query = PyBytes_FromStringAndSize(query, version - query)
+    return True
+
+
+cdef bint _take_field(Field *field, RequestHead head) except -1:
+    """Add one field; False when its name is no token."""
+    cdef unsigned char lower[MAX_NAME]
+    cdef const char *value = field.value
+    cdef Py_ssize_t size = field.name_size
+    cdef Py_ssize_t value_size = field.value_size
+    cdef Py_ssize_t index
+    cdef unsigned int slot
+    cdef int noted = 0
+    cdef bytes name = None
+    cdef bytes content
+    while value_size and (value[0] == b" " or value[0] == b"\t"):
+        value += 1
+        value_size -= 1
+    while value_size and (value[value_size - 1] == b" " or value[value_size - 1] == b"\t"):
+        value_size -= 1
+    if size == 0:
+        return False
+    if size <= MAX_NAME:
+        for index in range(size):
+            lower[index] = _lower[<unsigned char>field.name[index]]
+            if lower[index] == 0:
+                return False
+        slot = _hash(lower, size)
+        while _table[slot].text is not NULL:
+            if _table[slot].size == size and memcmp(_table[slot].text, lower, size) == 0:
+                name = <bytes>_table[slot].name
+                noted = _table[slot].field
+                break
+            slot = (slot + 1) & (TABLE_SIZE - 1)
+        if name is None:
+            name = PyBytes_FromStringAndSize(<const char *>lower, size)
+    else:
+        for index in range(size):
+            if _lower[<unsigned char>field.name[index]] == 0:
+                return False
+        name = PyBytes_FromStringAndSize(field.name, size).lower()
+    content = PyBytes_FromStringAndSize(value, value_size)
+    head.headers.append((name, content))
+    if noted:
+        head.note(noted, content)
+    return True

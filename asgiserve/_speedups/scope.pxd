@@ -1,0 +1,3 @@
+from asgiserve._speedups.head cimport RequestHead
+
+cpdef dict http_scope(RequestHead head, str scheme, object client, object server, str root_path, dict state)

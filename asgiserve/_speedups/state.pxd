@@ -1,0 +1,28 @@
+from asgiserve._speedups.reader cimport Limits
+from asgiserve._speedups.wire cimport CommonFields
+
+cdef class ServerState:
+    cdef public object app
+    cdef public object loop
+    cdef public object access_log
+    cdef public dict lifespan_state
+    cdef public set connections
+    cdef public set tasks
+    cdef public long long active
+    cdef public long long total_requests
+    cdef public double now
+    cdef public bint stopping
+    cdef public object context
+    cdef public Limits limits
+    cdef public CommonFields common
+    cdef public str root_path
+    cdef public long long limit_concurrency
+    cdef public double timeout_keep_alive
+    cdef public double timeout_headers
+    cdef public double timeout_body
+    cdef public double timeout_write
+    cdef public double timeout_request
+    cdef bint _has_date
+    cdef long long _second
+
+    cpdef tick(self, double now, double wall)

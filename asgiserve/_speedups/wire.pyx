@@ -1,0 +1,336 @@
+"""ResponseEncoder: the bytes of HTTP/1.x responses. The compiled twin of `_core/wire.py`: same names, same bytes."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdio cimport snprintf
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy
+
+from http import HTTPStatus
+
+from ..errors import AppError
+
+cdef int FRAMING_CHUNKED
+from .._consts import FRAMING_CHUNKED
+
+cdef unsigned char _in_token[256]
+cdef unsigned char _in_value[256]
+cdef list _status_lines = [None] * 1000
+cdef frozenset _forbidden_trailers = frozenset(
+    (b"connection", b"content-encoding", b"content-length", b"content-range", b"content-type", b"date", b"host")
+    + (b"keep-alive", b"set-cookie", b"te", b"trailer", b"transfer-encoding", b"upgrade")
+)
+
+cdef enum:
+    ROOM = 512  # of a response head at first
+    KEPT_ROOM = 4096  # the most that a connection keeps between two responses
+    LINE_ROOM = 64  # more than a content-length line or a chunk-size line takes
+
+
+cdef _make_tables():
+    cdef int code
+    for code in range(256):
+        _in_token[code] = 0
+        _in_value[code] = code == 9 or 32 <= code != 127
+    for code in b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ":
+        _in_token[code] = 1
+    for code in range(100, 1000):
+        _status_lines[code] = b"HTTP/1.1 %d \r\n" % code
+    for known in HTTPStatus:
+        _status_lines[known.value] = b"HTTP/1.1 %d %s\r\n" % (known.value, known.phrase.encode())
+
+_make_tables()
+
+
+cdef class CommonFields:
+    """The field lines that go into every response; `server` rebuilds the date once a second.
+
+    Attributes:
+        date: the Date line with its CRLF, or empty.
+        server: the Server line with its CRLF, or empty.
+        extra: further lines.
+        lines: all of them together.
+    """
+
+    def __init__(self, bytes server, bytes extra):
+        self.date = b""
+        self.server = server
+        self.extra = extra
+        self.lines = server + extra
+
+    cpdef set_date(self, bytes date):
+        """Replace the Date line."""
+        self.date = date
+        self.lines = date + self.server + self.extra
+
+
+cdef class ResponseEncoder:
+    """Encodes one response after the other.
+
+    start() takes the application's fields, finish() completes the head and may put a body behind it. In between, the
+    registers say what the fields decided.
+
+    Attributes:
+        content_length: the application's Content-Length in bytes, or -1.
+        close: whether the application sent `Connection: close`.
+    """
+
+    def __init__(self):
+        self.content_length = -1
+
+    def __dealloc__(self):
+        free(self._data)
+
+    cdef int _reserve(self, Py_ssize_t size) except -1:
+        cdef Py_ssize_t room
+        cdef char *grown
+        if self._size + size <= self._room:
+            return 0
+        room = self._room * 2 if self._room else ROOM
+        while room < self._size + size:
+            room *= 2
+        grown = <char *>realloc(self._data, room)
+        if grown is NULL:
+            raise MemoryError()
+        self._data = grown
+        self._room = room
+        return 0
+
+    cdef int _put(self, bytes data) except -1:
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+        self._reserve(size)
+        memcpy(self._data + self._size, PyBytes_AS_STRING(data), size)
+        self._size += size
+        return 0
+
+    cdef int _put_field(self, bytes name, bytes value) except -1:
+        cdef Py_ssize_t name_size = PyBytes_GET_SIZE(name)
+        cdef Py_ssize_t value_size = PyBytes_GET_SIZE(value)
+        cdef char *to
+        self._reserve(name_size + value_size + 4)
+        to = self._data + self._size
+        memcpy(to, PyBytes_AS_STRING(name), name_size)
+        to += name_size
+        to[0] = b":"
+        to[1] = b" "
+        memcpy(to + 2, PyBytes_AS_STRING(value), value_size)
+        to += value_size + 2
+        to[0] = b"\r"
+        to[1] = b"\n"
+        self._size += name_size + value_size + 4
+        return 0
+
+    cpdef start(self, int status, object headers, CommonFields common):
+        """Begin a response head: status line, the application's fields, ours.
+
+        Transfer-Encoding is left out (ASGI HTTP spec, "Response Start"); Content-Length is kept back for finish().
+        A Date or Server of the application takes the place of ours.
+
+        Raises:
+            AppError: a field name or value is not allowed in HTTP.
+        """
+        cdef bint has_date = False
+        cdef bint has_server = False
+        cdef bytes name, value
+        cdef Py_ssize_t size
+        self.content_length = -1
+        self.close = False
+        if self._room > KEPT_ROOM:
+            free(self._data)
+            self._data = NULL
+            self._room = 0
+        self._size = 0
+        self._put(<bytes>_status_lines[status])
+        for field in headers:
+            name, value = _check_field(field)
+            size = PyBytes_GET_SIZE(name)
+            if size == 4:
+                has_date = has_date or _equals(name, b"date")
+            elif size == 6:
+                has_server = has_server or _equals(name, b"server")
+            elif size == 10:
+                if _equals(name, b"connection"):
+                    self.close = self.close or has_close(value)
+            elif size == 14:
+                if _equals(name, b"content-length"):
+                    self._set_content_length(value)
+                    continue
+            elif size == 17:
+                if _equals(name, b"transfer-encoding"):
+                    continue
+            self._put_field(name, value)
+        if has_date or has_server:
+            if not has_date:
+                self._put(common.date)
+            if not has_server:
+                self._put(common.server)
+            self._put(common.extra)
+        else:
+            self._put(common.lines)
+
+    cdef int _set_content_length(self, bytes value) except -1:
+        cdef long long length = parse_content_length(value)
+        if length < 0 or (self.content_length >= 0 and self.content_length != length):
+            raise AppError(f"invalid content-length header {value!r} in 'http.response.start'")
+        self.content_length = length
+        return 0
+
+    cpdef bytes finish(self, int framing, long long length, bytes connection, bytes body):
+        """Complete the head that start() began and return it with `body` behind it.
+
+        Args:
+            framing: one of the FRAMING_ numbers.
+            length: the Content-Length to send with FRAMING_LENGTH or FRAMING_NONE; -1 for none.
+            connection: a whole Connection line, or empty.
+            body: bytes to send behind the head; with FRAMING_CHUNKED they become a chunk.
+        """
+        cdef Py_ssize_t body_size = PyBytes_GET_SIZE(body)
+        cdef Py_ssize_t total
+        cdef bint is_chunk = framing == FRAMING_CHUNKED and body_size != 0
+        cdef bytes data
+        cdef char *to
+        if framing == FRAMING_CHUNKED:
+            self._put(b"transfer-encoding: chunked\r\n")
+        elif length >= 0:
+            self._reserve(LINE_ROOM)
+            self._size += snprintf(self._data + self._size, LINE_ROOM, b"content-length: %lld\r\n", length)
+        self._put(connection)
+        self._put(b"\r\n")
+        if is_chunk:
+            self._reserve(LINE_ROOM)
+            self._size += snprintf(self._data + self._size, LINE_ROOM, b"%zx\r\n", body_size)
+        total = self._size + body_size + (2 if is_chunk else 0)
+        data = PyBytes_FromStringAndSize(NULL, total)
+        to = PyBytes_AS_STRING(data)
+        memcpy(to, self._data, self._size)
+        memcpy(to + self._size, PyBytes_AS_STRING(body), body_size)
+        if is_chunk:
+            to[total - 2] = b"\r"
+            to[total - 1] = b"\n"
+        return data
+
+
+cpdef long long parse_content_length(bytes value):
+    """Return the number in `value`, or -1 when it is none that fits 63 bits."""
+    cdef const char *text = PyBytes_AS_STRING(value)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(value)
+    cdef Py_ssize_t index
+    cdef long long length = 0
+    if size == 0 or size > 18:
+        return -1
+    for index in range(size):
+        if not (c"0" <= text[index] <= c"9"):
+            return -1
+        length = length * 10 + (text[index] - c"0")
+    return length
+
+
+cpdef bint has_close(bytes value):
+    """Whether `close` is among the comma-separated tokens of a Connection value."""
+    return b"close" in [token.strip(b" \t") for token in value.lower().split(b",")]
+
+
+cdef bint _equals(bytes name, const char *lower) noexcept:
+    """Whether `name` is `lower`, which has the same length, without regard to case."""
+    cdef const char *text = PyBytes_AS_STRING(name)
+    cdef Py_ssize_t index
+    cdef char letter
+    for index in range(PyBytes_GET_SIZE(name)):
+        letter = text[index]
+        if c"A" <= letter <= c"Z":
+            letter += 32
+        if letter != lower[index]:
+            return False
+    return True
+
+
+cdef bint _is_token(bytes name) noexcept:
+    cdef const unsigned char *text = <const unsigned char *>PyBytes_AS_STRING(name)
+    cdef Py_ssize_t index
+    for index in range(PyBytes_GET_SIZE(name)):
+        if not _in_token[text[index]]:
+            return False
+    return PyBytes_GET_SIZE(name) != 0
+
+
+cdef bint _is_value(bytes value) noexcept:
+    cdef const unsigned char *text = <const unsigned char *>PyBytes_AS_STRING(value)
+    cdef Py_ssize_t index
+    for index in range(PyBytes_GET_SIZE(value)):
+        if not _in_value[text[index]]:
+            return False
+    return True
+
+
+cdef inline tuple _check_field(object field):
+    """Return the name and the value of a field that may go on the wire."""
+    cdef bytes name, value
+    cdef tuple pair
+    if type(field) is tuple and len(<tuple>field) == 2:
+        pair = <tuple>field
+        if type(pair[0]) is not bytes or type(pair[1]) is not bytes:
+            pair = (_to_bytes(pair[0]), _to_bytes(pair[1]))
+    else:
+        try:
+            first, second = field
+        except (TypeError, ValueError):
+            raise AppError(f"a header must be a (name, value) pair of bytes, not {field!r}") from None
+        pair = (_to_bytes(first), _to_bytes(second))
+    name = <bytes>pair[0]
+    value = <bytes>pair[1]
+    if not _is_token(name):
+        raise AppError(f"invalid header name {name!r}")
+    if not _is_value(value):
+        raise AppError(f"forbidden character in the value of header {name!r}")
+    return pair
+
+
+cdef bytes _to_bytes(object item):
+    if isinstance(item, (bytes, bytearray, memoryview)):
+        return bytes(item)
+    raise AppError(f"header names and values must be bytes, not {type(item).__name__}: {item!r}")
+
+
+cpdef bytes encode_chunk(bytes body, bint last):
+    """Return `body` (not empty) as a chunk, with the last-chunk and an empty trailer section when `last`."""
+    cdef char line[LINE_ROOM]
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(body)
+    cdef Py_ssize_t line_size = snprintf(line, LINE_ROOM, b"%zx\r\n", size)
+    cdef bytes data = PyBytes_FromStringAndSize(NULL, line_size + size + (7 if last else 2))
+    cdef char *to = PyBytes_AS_STRING(data)
+    memcpy(to, line, line_size)
+    memcpy(to + line_size, PyBytes_AS_STRING(body), size)
+    if last:
+        memcpy(to + line_size + size, b"\r\n0\r\n\r\n", 7)
+    else:
+        memcpy(to + line_size + size, b"\r\n", 2)
+    return data
+
+
+cpdef bytes encode_trailers(object headers):
+    """Return the last-chunk and the trailer section (RFC 9112 section 7.1.2).
+
+    Raises:
+        AppError: a field is not allowed, or not allowed in trailers (RFC 9110 section 6.5.1).
+    """
+    cdef list parts = [b"0\r\n"]
+    cdef bytes name, value
+    for field in headers:
+        name, value = _check_field(field)
+        if name.lower() in _forbidden_trailers:
+            raise AppError(f"header {name!r} is not allowed in 'http.response.trailers'")
+        parts.append(b"%b: %b\r\n" % (name, value))
+    parts.append(b"\r\n")
+    return b"".join(parts)
+
+
+cpdef bytes encode_informational(int status, object headers):
+    """Return a whole 1xx response.
+
+    Raises:
+        AppError: a field is not allowed in HTTP.
+    """
+    cdef list parts = [_status_lines[status]]
+    for field in headers:
+        parts.append(b"%b: %b\r\n" % _check_field(field))
+    parts.append(b"\r\n")
+    return b"".join(parts)

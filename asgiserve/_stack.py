@@ -1,0 +1,80 @@
+"""Picks the stack: the compiled one over llhttp, or the pure one over h11. Both can be loaded side by side."""
+
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from .errors import ConfigError
+
+#: Values of the `http` option and the stack each one means; `httptools` is what uvicorn's users say for a compiled parser.
+HTTP_VALUES = {
+    "auto": "auto",
+    "llhttp": "compiled",
+    "httptools": "compiled",
+    "h11": "pure",
+}
+
+_PACKAGES = {"compiled": "asgiserve._speedups", "pure": "asgiserve._core"}
+
+
+class Stack(NamedTuple):
+    """One build of the core.
+
+    Attributes:
+        name: "compiled" or "pure".
+        parser: the HTTP parser and its version.
+        ServerState: its `state.ServerState`.
+        HTTPConnection: its `connection.HTTPConnection`.
+    """
+
+    name: str
+    parser: str
+    ServerState: Any
+    HTTPConnection: Any
+
+
+def resolve_http(value: str) -> str:
+    """Return the stack name that a value of the `http` option means.
+
+    Raises:
+        ConfigError: it means none.
+    """
+    try:
+        return HTTP_VALUES[value]
+    except KeyError:
+        raise ConfigError(f"http: {value!r} is not one of {', '.join(HTTP_VALUES)}") from None
+
+
+def load(name: str) -> Stack:
+    """Return the stack called "compiled" or "pure"; "auto" is the compiled one where it was built.
+
+    Raises:
+        ConfigError: the compiled stack is asked for and was not built.
+    """
+    if name == "auto":
+        name = "compiled" if _has_compiled() else "pure"
+    package = _PACKAGES[name]
+    try:
+        connection = import_module(f"{package}.connection")
+        state = import_module(f"{package}.state")
+        parser = import_module(f"{package}.parser")
+    except ImportError as error:
+        if name == "pure":
+            raise
+        raise ConfigError(
+            f"the compiled stack is not available here ({error}); use the http option h11 or auto,"
+            " or install with ASGISERVE_EXTENSIONS=require to see why it is not built"
+        ) from None
+    return Stack(name, parser.PARSER_VERSION, state.ServerState, connection.HTTPConnection)
+
+
+def available() -> "list[str]":
+    """Return the names of the stacks that can be loaded."""
+    return ["compiled", "pure"] if _has_compiled() else ["pure"]
+
+
+def _has_compiled() -> bool:
+    try:
+        import_module("asgiserve._speedups.connection")
+    except ImportError:
+        return False
+    return True

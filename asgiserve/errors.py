@@ -1,0 +1,29 @@
+"""The exceptions of asgiserve: one class for each party that can be at fault."""
+
+from __future__ import annotations
+
+
+class ConfigError(Exception):
+    """The operator's fault: an option or a combination of options that cannot work. The message is one line."""
+
+
+class ProtocolError(Exception):
+    """The peer's fault: a request that breaks a rule of RFC 9110 or 9112, or passes a limit.
+
+    Attributes:
+        status: the HTTP status code to answer with.
+        detail: the reason in a few words; it goes into the response body and into the log.
+    """
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(status, detail)
+        self.status = status
+        self.detail = detail
+
+
+class AppError(RuntimeError):
+    """The application's fault: a message that the ASGI specification does not allow in the state it was sent in."""
+
+
+class ClientDisconnected(OSError):
+    """Raised by `send()` once the client has left (ASGI HTTP spec 2.4); not logged when the application lets it pass."""

@@ -1,0 +1,151 @@
+"""Finds the application: ``"module:attribute"`` to an ASGI 3 callable.
+
+Knows Python imports and call signatures; knows nothing of the server. What goes wrong is a :class:`LoadError`, whose
+message says what was not found and whose ``cause`` is the user's own exception when his code raised one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from types import TracebackType
+from typing import Any, Callable, Optional
+
+from .options import nearest
+
+
+class LoadError(Exception):
+    """The application could not be had.
+
+    The text is one line. ``cause`` (exception or None) is what the user's code raised, its traceback cut to the
+    user's frames.
+    """
+
+    def __init__(self, message: str, cause: Optional[BaseException] = None) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+def import_target(target: str) -> Any:
+    """Imports ``"module:attribute[.attribute]"`` and returns the object. Raises :class:`LoadError`."""
+    module_name, _, path = target.partition(":")
+    if not module_name or not path:
+        raise LoadError(f'"{target}" is not of the form module:attribute, as in main:app')
+    found = _import_module(module_name)
+    where = f'module "{module_name}"'
+    for part in path.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            close = nearest(part, [name for name in dir(found) if not name.startswith("_")])
+            hint = f'; did you mean "{close}"?' if close else ""
+            raise LoadError(f'{where} has no attribute "{part}"{hint}') from None
+        where = f'"{part}" in {where}'
+    return found
+
+
+def _import_module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as exc:
+        # The module itself (or a package on the way to it), or something that it imports?
+        if exc.name and (name == exc.name or name.startswith(exc.name + ".")):
+            raise LoadError(f'there is no module "{exc.name}" (looked for the application "{name}")') from None
+        raise LoadError(f'module "{name}" could not be imported: {exc}', _trim(exc)) from None
+    except Exception as exc:
+        reason = f"{type(exc).__name__}: {exc}".replace("\n", " ")
+        raise LoadError(f'module "{name}" could not be imported: {reason}', _trim(exc)) from None
+
+
+def _trim(exc: BaseException) -> BaseException:
+    """Cuts the frames of this file and of the import system from the start of the traceback."""
+    traceback: Optional[TracebackType] = exc.__traceback__
+    while traceback is not None:
+        filename = traceback.tb_frame.f_code.co_filename
+        if filename != __file__ and "importlib" not in filename:
+            break
+        traceback = traceback.tb_next
+    # A SyntaxError has no frame of the user's: it carries its place itself.
+    return exc.with_traceback(traceback)
+
+
+def build(target: Any, factory: bool, warn: Callable[[str], None]) -> Any:
+    """Makes the ASGI application from `target`: a ``"module:attribute"`` string or the object itself.
+
+    With `factory` the object is called and must return the application. Without, a callable that takes no parameters is
+    taken for a factory too, judging by its signature alone, and `warn` gets one line. Raises :class:`LoadError`.
+    """
+    name = f'"{target}"' if isinstance(target, str) else "the application"
+    app = import_target(target) if isinstance(target, str) else target
+    if not callable(app):
+        raise LoadError(f"{name} is not callable: {_short(app)}")
+    interface = "factory" if factory else interface_of(app)
+    if interface == "factory":
+        if not factory:
+            warn(f"{name} takes no parameters, so it is called as an application factory; say so with --factory")
+        app = _call_factory(app, name)
+        name = f"what the factory {name} returned"
+        interface = interface_of(app)
+    if interface != "asgi3":
+        raise LoadError(_REFUSALS[interface].format(name=name, what=_short(app)))
+    return app
+
+
+_REFUSALS = {
+    "asgi2": "{name} looks like an ASGI 2 application (one parameter), which is not supported: {what}",
+    "wsgi": "{name} looks like a WSGI application (two parameters), which is not supported: {what}",
+    "factory": "{name} takes no parameters, so it is not an ASGI application: {what}",
+    "other": "{name} does not take the three parameters of an ASGI application (scope, receive, send): {what}",
+    "none": "{name} is not callable: {what}",
+}
+
+
+def _call_factory(factory: Callable[[], Any], name: str) -> Any:
+    if inspect.iscoroutinefunction(factory):
+        raise LoadError(f"the factory {name} is an async function, it must be a plain one that returns the application")
+    try:
+        return factory()
+    except Exception as exc:
+        # Whatever its type: a TypeError in there is the factory's own error, never "not a factory".
+        reason = f"{type(exc).__name__}: {exc}".replace("\n", " ")
+        raise LoadError(f"the factory {name} raised {reason}", _trim(exc)) from None
+
+
+def interface_of(app: Any) -> str:
+    """Judges an object by its signature: asgi3, asgi2, wsgi, factory, other, or none (not callable).
+
+    A callable without a readable signature (some extension types) is taken for asgi3.
+    """
+    if not callable(app):
+        return "none"
+    try:
+        signature = inspect.signature(app)
+    except (TypeError, ValueError):
+        return "asgi3"
+    variadic = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in signature.parameters.values())
+    if _takes(signature, 0) and not variadic:
+        return "factory"
+    for count, interface in ((3, "asgi3"), (2, "wsgi"), (1, "asgi2")):
+        if _takes(signature, count):
+            return interface
+    return "other"
+
+
+def _takes(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*(None,) * count)
+    except TypeError:
+        return False
+    return True
+
+
+def _short(value: Any) -> str:
+    text = repr(value).replace("\n", " ")
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+def add_path(directory: str) -> None:
+    """Puts `directory` first in ``sys.path``, once; the empty string stands for the current directory."""
+    if directory not in sys.path[:1]:
+        sys.path.insert(0, directory)

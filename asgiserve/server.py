@@ -1,0 +1,420 @@
+"""The server: start-up, listeners, signals, the tick, and the drain.
+
+:class:`Server` brings the parts together for one process and one event loop: it loads the application, runs its
+lifespan, opens the sockets, lets the stack's connections serve, and takes everything down again within a bound. It
+knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+import threading
+import time
+from types import FrameType
+from typing import Any, Iterator, Optional, Sequence
+
+from . import loops
+from .acceptor import Acceptor
+from .config import Config
+from .importer import LoadError
+from .lifespan import Lifespan, LifespanError
+from .logging import AccessLog
+from .sockets import BindError, Listeners, open_listeners
+
+logger = logging.getLogger("asgiserve.error")
+
+EXIT_STARTUP_FAILED = 3
+"""Exit status when the application did not start."""
+
+TICK = 0.25
+"""Seconds between two looks at the deadlines of all connections."""
+
+CANCEL_GRACE = 2.0
+"""Seconds that a cancelled task of the application gets to end."""
+
+BLOCKED = 1.0
+"""Seconds after which a signal that the loop has not taken note of means that the loop is blocked."""
+
+_POLL = 0.02
+
+# How much of a hurry the server is in.
+_SERVE, _DRAIN, _HURRY, _DROP = range(4)
+
+
+class StartupError(Exception):
+    """The server did not start. The reason is in the log already, and in one line in the text."""
+
+
+class Server:
+    """Serves one application in one process.
+
+    ``started`` (bool) is True from the moment connections are accepted. Setting ``should_exit`` stops the server
+    gracefully, from any thread; setting ``force_exit`` stops it without waiting for requests. ``servers`` lists the
+    objects that accept connections, each with ``sockets``. ``state`` is the stack's ServerState. ``stuck`` (int)
+    counts the tasks and threads that would not end and were left behind.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.started = False
+        self.servers: list[Any] = []
+        self.state: Any = None
+        self.stuck = 0
+        self._urgency = _SERVE
+        self._noticed = _SERVE  # the urgency that the loop has seen
+        self._signalled = 0.0
+        self._abandoned: set[asyncio.Task[Any]] = set()
+        self._loading = False
+        self._loop: Optional[asyncio.AbstractEventLoop] = None
+        self._changed: Optional[asyncio.Event] = None
+        self._listeners: Optional[Listeners] = None
+        self._access_log: Optional[AccessLog] = None
+        self._ticker: Optional[asyncio.TimerHandle] = None
+        self._max_requests: Optional[int] = None
+
+    # -- what others see and set
+
+    @property
+    def should_exit(self) -> bool:
+        """Whether the server is to stop."""
+        return self._urgency >= _DRAIN
+
+    @should_exit.setter
+    def should_exit(self, value: bool) -> None:
+        if value:
+            self._raise_urgency(_DRAIN)
+
+    @property
+    def force_exit(self) -> bool:
+        """Whether the server is to stop without waiting for running requests."""
+        return self._urgency >= _HURRY
+
+    @force_exit.setter
+    def force_exit(self, value: bool) -> None:
+        if value:
+            self._raise_urgency(_HURRY)
+
+    def _raise_urgency(self, urgency: int) -> None:
+        self._urgency = max(self._urgency, urgency)
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nothing is left to stop
+                self._loop.call_soon_threadsafe(self._notice)
+
+    def _notice(self) -> None:
+        self._noticed = self._urgency
+        if self._changed is not None:
+            self._changed.set()
+
+    # -- running
+
+    def run(self, sockets: Optional[Sequence[socket.socket]] = None) -> None:
+        """Serves on a new event loop until stopped, and closes the loop.
+
+        Returns after a graceful stop. Raises SystemExit with status 3 when the server did not start (the log says
+        why), and :class:`asgiserve.ConfigError`.
+        """
+        runner = loops.Runner(self.config.loop_factory(), self._abandoned)
+        try:
+            runner.run(self.serve(sockets))
+        except StartupError:
+            raise SystemExit(EXIT_STARTUP_FAILED) from None
+        finally:
+            self.stuck = len(self._abandoned) + runner.stuck
+
+    async def serve(self, sockets: Optional[Sequence[socket.socket]] = None) -> None:
+        """Serves on the running event loop until stopped.
+
+        `sockets` are bound sockets to serve on in place of the configured ones; they are closed at the end. In the
+        main thread SIGINT and SIGTERM stop the server while this runs; earlier handlers come back afterwards.
+        Cancelling it stops the server without waiting for requests. Raises :class:`StartupError`.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        with self._signals():
+            try:
+                await self._serve(sockets)
+            finally:
+                if self._ticker is not None:
+                    self._ticker.cancel()
+                if self._access_log is not None:
+                    self._access_log.close()
+                if self._listeners is not None:
+                    self._listeners.close()
+                    self._listeners.remove()
+                self._loop = None
+
+    async def _serve(self, sockets: Optional[Sequence[socket.socket]]) -> None:
+        config = self.config
+        config.configure_logging()
+        logger.info("Started server process [%d]", os.getpid())
+        self._load()
+        if self.should_exit:
+            return
+        self._say_what_serves()
+        self._open(sockets)
+        lifespan = Lifespan(
+            config.loaded_app, config.lifespan, config.timeout_lifespan_startup, config.timeout_lifespan_shutdown
+        )
+        self._tick()
+        if not await self._start_lifespan(lifespan):
+            return
+        try:
+            try:
+                await self._listen(lifespan)
+                await self._wait_until_told()
+            except asyncio.CancelledError:
+                self._raise_urgency(_HURRY)
+                raise
+            finally:
+                await self._drain()
+        finally:
+            await self._stop_lifespan(lifespan)
+        logger.info("Finished server process [%d]", os.getpid())
+
+    # -- start-up
+
+    def _load(self) -> None:
+        self._loading = True
+        try:
+            self.config.load()
+        except LoadError as exc:
+            logger.error("Cannot load the application: %s", exc, exc_info=exc.cause)
+            raise StartupError(str(exc)) from None
+        except KeyboardInterrupt:
+            if not self.should_exit:
+                raise
+            logger.info("Interrupted while the application was imported.")
+        finally:
+            self._loading = False
+
+    def _say_what_serves(self) -> None:
+        assert self._loop is not None
+        stack = self.config.stack
+        logger.info("stack: %s, %s", stack.name, stack.parser)
+        logger.info("loop: %s", loops.describe(self._loop))
+
+    def _open(self, sockets: Optional[Sequence[socket.socket]]) -> None:
+        config = self.config
+        try:
+            if sockets is not None:
+                self._listeners = Listeners(list(sockets))
+            else:
+                self._listeners = open_listeners(config.host, config.port, config.uds, config.fd)
+        except BindError as exc:
+            self._fail(exc)
+
+    def _fail(self, exc: Exception) -> None:
+        logger.error("%s", exc)
+        raise StartupError(str(exc)) from None
+
+    async def _start_lifespan(self, lifespan: Lifespan) -> bool:
+        """Runs the start-up code; False when the server was told to stop meanwhile."""
+        startup = asyncio.ensure_future(lifespan.startup())
+        told = asyncio.ensure_future(self._wait_until_told())
+        try:
+            await asyncio.wait([startup, told], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            told.cancel()
+            if not startup.done():
+                logger.info("Interrupted while waiting for application startup.")
+                startup.cancel()
+                await asyncio.wait([startup])
+        if startup.cancelled():
+            return False
+        try:
+            startup.result()
+        except LifespanError as exc:
+            self._fail(exc)
+        return True
+
+    async def _listen(self, lifespan: Lifespan) -> None:
+        config, loop, listeners = self.config, self._loop, self._listeners
+        assert loop is not None
+        assert listeners is not None
+        access_log = AccessLog(loop)
+        if config.access_log and access_log.wanted:
+            self._access_log = access_log
+        self.state = config.stack.ServerState(config.loaded_app, config, loop, self._access_log)
+        self.state.lifespan_state = lifespan.state
+        self.state.tick(loop.time(), time.time())
+        if config.limit_max_requests is not None:
+            self._max_requests = config.limit_max_requests + random.randint(0, config.limit_max_requests_jitter)
+        try:
+            listeners.listen(config.backlog)
+            for sock in listeners.sockets:
+                self.servers.append(await self._accept_from(sock))
+        except BindError as exc:
+            self._fail(exc)
+        except OSError as exc:
+            self._fail(BindError(f"Cannot accept connections: {exc}"))
+        for url in listeners.urls():
+            logger.info("asgiserve running on %s (Press CTRL+C to quit)", url)
+        self.started = True
+
+    async def _accept_from(self, sock: socket.socket) -> Any:
+        config, loop, state = self.config, self._loop, self.state
+        assert loop is not None
+        connection = config.stack.HTTPConnection
+
+        def connect() -> Any:
+            return connection(state)
+
+        if config.limit_connections is not None:
+            return Acceptor(loop, sock, connect, state.connections, config.limit_connections)
+        if sock.family == getattr(socket, "AF_UNIX", None):
+            return await loop.create_unix_server(connect, sock=sock, backlog=config.backlog)
+        return await loop.create_server(connect, sock=sock, backlog=config.backlog)
+
+    # -- while serving
+
+    async def _wait_until_told(self, urgency: int = _DRAIN, timeout: Optional[float] = None) -> bool:
+        """Waits until the urgency is at least that; False when `timeout` seconds pass first."""
+        changed = self._changed
+        assert changed is not None
+        end = None if timeout is None else time.monotonic() + timeout
+        while self._urgency < urgency:
+            changed.clear()
+            left = None if end is None else end - time.monotonic()
+            try:
+                await asyncio.wait_for(changed.wait(), left)
+            except asyncio.TimeoutError:
+                return False
+        return True
+
+    def _tick(self) -> None:
+        loop, state = self._loop, self.state
+        if loop is None:
+            return
+        self._ticker = loop.call_later(TICK, self._tick)
+        if state is None:
+            return
+        try:
+            state.tick(loop.time(), time.time())
+        except Exception:
+            logger.exception("The tick failed")
+        if self._max_requests is not None and not self.should_exit and state.total_requests >= self._max_requests:
+            logger.info("The limit of %d requests is reached.", self._max_requests)
+            self.should_exit = True
+
+    # -- the drain
+
+    async def _drain(self) -> None:
+        """Stops accepting and lets the running requests end; it always ends itself, whatever the application does.
+
+        Idle connections close at once. After half of ``timeout_graceful_shutdown`` running applications are told that
+        their client left, after all of it their tasks are cancelled and the connections cut.
+        """
+        self.started = False
+        for server in self.servers:
+            server.close()
+        state = self.state
+        if state is None:
+            return
+        for _ in range(3):  # what was accepted just now becomes a connection first
+            await asyncio.sleep(0)
+        logger.info("Shutting down")
+        state.stopping = True
+        self._tell("shutdown")
+        bound = self.config.timeout_graceful_shutdown
+        half = None if bound is None else bound / 2
+        if not await self._quiet(half, _HURRY, announce=True) and self._urgency < _HURRY:
+            self._tell("disconnect_app")
+            await self._quiet(half, _HURRY)
+        await self._cut()
+
+    def _tell(self, what: str) -> None:
+        """Calls that method of each connection; one that fails must not keep the others open."""
+        for connection in list(self.state.connections):
+            try:
+                getattr(connection, what)()
+            except Exception:
+                logger.exception("A connection could not be told: %s", what)
+
+    async def _quiet(self, timeout: Optional[float], urgency: int, announce: bool = False) -> bool:
+        """Waits until no connection and no task is left; False after `timeout` seconds or when there is more of a
+        hurry."""
+        state = self.state
+        end = None if timeout is None else time.monotonic() + timeout
+        said = not announce
+        pause = 0.001
+        while state.connections or state.tasks:
+            if self._urgency >= urgency or (end is not None and time.monotonic() >= end):
+                return False
+            if not said and pause >= _POLL:
+                said = True
+                logger.info(
+                    "Waiting for %d connection(s) and %d task(s) to finish. (Press CTRL+C again to hurry)",
+                    len(state.connections),
+                    len(state.tasks),
+                )
+            await self._wait_until_told(urgency, pause if end is None else min(pause, max(0.0, end - time.monotonic())))
+            pause = min(pause * 2, _POLL)
+        return True
+
+    async def _cut(self) -> None:
+        state = self.state
+        tasks = set(state.tasks)
+        if tasks:
+            logger.error("Cancelling %d task(s) that did not finish in time.", len(tasks))
+            for task in tasks:
+                task.cancel()
+            # Give them a turn of the loop, so that an answer they still send goes out before the connection is cut.
+            await asyncio.wait(tasks, timeout=0.05)
+        self._tell("abort")
+        if not await self._quiet(CANCEL_GRACE, _DROP):
+            left = [task for task in state.tasks if not task.done()]
+            if left:
+                self._abandoned.update(left)
+                logger.error("%d task(s) ignore the cancellation and are abandoned.", len(left))
+
+    async def _stop_lifespan(self, lifespan: Lifespan) -> None:
+        shutdown = asyncio.ensure_future(lifespan.shutdown())
+        told = asyncio.ensure_future(self._wait_until_told(_DROP))
+        await asyncio.wait([shutdown, told], return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        if not shutdown.done():
+            logger.error("The application's shutdown was interrupted.")
+            shutdown.cancel()
+            await asyncio.wait([shutdown])
+
+    # -- signals
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM stop the server meanwhile; only the main thread can have handlers.
+
+        Plain handlers, not those of the loop: they leave alone what others set up on the loop, can be put back
+        exactly as they were, and run even while the loop is blocked.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        wanted = [signal.SIGINT, signal.SIGTERM]
+        if sys.platform == "win32":
+            wanted.append(signal.SIGBREAK)
+        earlier: list[tuple[signal.Signals, Any]] = []
+        try:
+            for number in wanted:
+                earlier.append((number, signal.signal(number, self._on_signal)))
+            yield
+        finally:
+            for number, handler in earlier:
+                # None: a handler that was not set from Python, which Python cannot put back.
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _on_signal(self, number: int, frame: Optional[FrameType]) -> None:
+        now = time.monotonic()
+        blocked = self._urgency > self._noticed and now - self._signalled > BLOCKED
+        if self._urgency == self._noticed:
+            self._signalled = now
+        self._raise_urgency(min(self._urgency + 1, _DROP))
+        if self._loading or blocked:
+            # The loop is not running, or has not come round since the last signal: the application's code holds it up.
+            raise KeyboardInterrupt

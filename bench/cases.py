@@ -1,0 +1,46 @@
+"""What is fed to a connection by the micro-benchmarks and the instruction counter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .http import apps
+from .http.workloads import WORKLOADS
+
+ROWS = {row.name: row for row in WORKLOADS}
+READ_SIZE = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Case:
+    """``reads`` are the bytes of the calls of data_received() that make ``responses`` requests."""
+
+    name: str
+    app: Any
+    reads: list[bytes]
+    body: bytes
+    responses: int = 1
+
+
+def _split(data: bytes) -> list[bytes]:
+    return [data[start : start + READ_SIZE] for start in range(0, len(data), READ_SIZE)]
+
+
+def _chunked(chunk: bytes, count: int) -> bytes:
+    head = b"POST / HTTP/1.1\r\nHost: bench.example\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head + (b"%x\r\n%b\r\n" % (len(chunk), chunk)) * count + b"0\r\n\r\n"
+
+
+CASES = {
+    case.name: case
+    for case in (
+        Case("plaintext", apps.plaintext, [ROWS["plaintext"].request], apps.TEXT),
+        Case("browser", apps.json_1k, [ROWS["browser"].request], apps.JSON),
+        Case("pipelined", apps.plaintext, [ROWS["pipelined"].request * 16], apps.TEXT, responses=16),
+        Case("post-1k", apps.echo, [ROWS["post-1k"].request], ROWS["post-1k"].expected),
+        Case("post-64k", apps.echo, _split(ROWS["post-64k"].request), ROWS["post-64k"].expected),
+        Case("chunked", apps.count, [_chunked(b"c" * 1024, 16)], b"16384"),
+        Case("stream", apps.stream, [ROWS["stream"].request], b"400\r\n" + apps.CHUNK),
+    )
+}

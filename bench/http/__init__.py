@@ -1,0 +1,1 @@
+"""Load comparison of ASGI servers: ``python -m bench.http --help``."""

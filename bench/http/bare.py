@@ -1,0 +1,67 @@
+"""The ceiling: an event loop protocol that answers a canned response without looking at the request.
+
+It counts blank lines to know how many requests a read holds, so it serves bodiless requests only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from typing import cast
+
+from .workloads import WORKLOADS, Workload
+
+
+def canned_response(workload: Workload) -> bytes:
+    """The response a real server would send, Date and Server included."""
+    connection = b"Connection: close\r\n" if workload.close else b""
+    return (
+        b"HTTP/1.1 200 OK\r\ndate: Thu, 01 Jan 2026 00:00:00 GMT\r\nserver: bare\r\n"
+        b"content-type: text/plain\r\ncontent-length: %d\r\n%s\r\n" % (len(workload.expected), connection)
+    ) + workload.expected
+
+
+class CannedProtocol(asyncio.Protocol):
+    """Answers every blank line with the same bytes."""
+
+    def __init__(self, response: bytes, close: bool) -> None:
+        self.response = response
+        self.close = close
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
+
+    def data_received(self, data: bytes) -> None:
+        """Write one response per request in one write."""
+        self.transport.write(self.response * data.count(b"\r\n\r\n"))
+        if self.close:
+            self.transport.close()
+
+
+async def serve(workload: Workload, port: int) -> None:
+    """Serve until killed."""
+    response = canned_response(workload)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: CannedProtocol(response, workload.close), "127.0.0.1", port, backlog=2048)
+    await server.serve_forever()
+
+
+def main() -> None:
+    """Command line: ``--row NAME --port N --loop uvloop|asyncio``."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--row", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--loop", choices=["uvloop", "asyncio"], default="uvloop")
+    options = parser.parse_args()
+    workload = next(w for w in WORKLOADS if w.name == options.row)
+    if options.loop == "uvloop":
+        import uvloop
+
+        uvloop.run(serve(workload, options.port))
+    else:
+        asyncio.run(serve(workload, options.port))
+
+
+if __name__ == "__main__":
+    main()

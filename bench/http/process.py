@@ -1,0 +1,154 @@
+"""One server process on one core: start, readiness, CPU time, end. Linux only."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from types import TracebackType
+from typing import Optional
+
+import psutil
+
+START_LIMIT = 30.0
+STOP_LIMIT = 5.0
+
+
+class ServerFailed(Exception):
+    """The server did not start, died, or answered wrongly; the text is for the report."""
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class ServerProcess:
+    """Context manager around a server that listens on 127.0.0.1, pinned to one core.
+
+    :param command: the full command line.
+    :param port: the port it was told to listen on.
+    :param cpu: the core for it and all its children.
+    :param root: its working directory.
+    """
+
+    def __init__(self, command: list[str], port: int, cpu: int, root: str) -> None:
+        self.command = command
+        self.port = port
+        self.cpu = cpu
+        self.root = root
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115, closed in __exit__
+        self.popen: Optional[subprocess.Popen[bytes]] = None
+        self.members: set[psutil.Process] = set()
+
+    def __enter__(self) -> ServerProcess:
+        environment = {**os.environ, "PYTHONPATH": self.root}
+        # The child inherits the affinity of its parent.
+        mine = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {self.cpu})
+        try:
+            self.popen = subprocess.Popen(
+                self.command,
+                cwd=self.root,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=self.log,
+                stderr=self.log,
+            )
+        finally:
+            os.sched_setaffinity(0, mine)
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self.stop()
+        self.log.close()
+
+    def _wait_until_ready(self) -> None:
+        """Connect until somebody accepts. A connection refused costs nothing, so the pause is short."""
+        assert self.popen is not None
+        deadline = time.monotonic() + START_LIMIT
+        while time.monotonic() < deadline:
+            if self.popen.poll() is not None:
+                raise ServerFailed(f"did not start (exit {self.popen.returncode}): {self.last_line()}")
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1.0).close()
+                self._family()
+                return
+            except OSError:
+                time.sleep(0.005)
+        raise ServerFailed(f"not listening after {START_LIMIT:.0f} s: {self.last_line()}")
+
+    def _family(self) -> list[psutil.Process]:
+        """The process and all its descendants that still live, also those whose parent is gone by now."""
+        assert self.popen is not None
+        try:
+            parent = psutil.Process(self.popen.pid)
+            self.members.update([parent, *parent.children(recursive=True)])
+        except psutil.NoSuchProcess:
+            pass
+        return [process for process in self.members if process.is_running()]
+
+    def cpu_seconds(self) -> float:
+        """User and system time of the whole family so far."""
+        total = 0.0
+        for process in self._family():
+            try:
+                times = process.cpu_times()
+                total += times.user + times.system
+            except psutil.NoSuchProcess:
+                pass
+        return total
+
+    def memory(self) -> int:
+        """Bytes of memory of the whole family; pages shared within it count once."""
+        total = 0
+        for process in self._family():
+            try:
+                total += process.memory_full_info().pss
+            except psutil.NoSuchProcess:
+                pass
+        return total
+
+    def alive(self) -> bool:
+        """Whether the parent process still runs."""
+        return self.popen is not None and self.popen.poll() is None
+
+    def log_lines(self) -> int:
+        """Lines written to stdout and stderr together."""
+        self.log.seek(0)
+        return sum(block.count(b"\n") for block in iter(lambda: self.log.read(1 << 20), b""))
+
+    def last_line(self) -> str:
+        """The last line of output, for messages."""
+        self.log.seek(0)
+        lines = self.log.read()[-4096:].decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "no output"
+
+    def stop(self) -> None:
+        """End the whole family: politely, then by force. Returns when all are gone."""
+        if self.popen is None:
+            return
+        family = self._family()
+        if self.popen.poll() is None:
+            self.popen.terminate()
+        _, left = psutil.wait_procs(family, timeout=STOP_LIMIT)
+        for process in left:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                pass
+        psutil.wait_procs(left, timeout=STOP_LIMIT)
+        self.popen.wait()
+        self.popen = None

@@ -1,0 +1,1 @@
+"""Micro-benchmarks over both stacks: ``python -m pytest bench/micro``."""

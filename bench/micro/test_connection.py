@@ -1,0 +1,23 @@
+"""Whole requests: from data_received() through the application to the transport's write()."""
+
+from __future__ import annotations
+
+import pytest
+
+from asgiserve._stack import Stack
+from bench.cases import CASES
+from bench.driver import Driver
+
+from .conftest import Measure
+
+EXCHANGES = 100
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_connection(name: str, stack: Stack, measure: Measure) -> None:
+    """100 times the reads of a case."""
+    case = CASES[name]
+    driver = Driver(stack, case.app)
+    driver.check(case.reads, case.responses, case.body)
+    measure(f"connection: {name}", lambda: driver.run(case.reads, EXCHANGES), EXCHANGES * case.responses)
+    driver.close()
