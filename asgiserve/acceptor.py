@@ -16,6 +16,8 @@ logger = logging.getLogger("asgiserve.error")
 
 _CHECK = 0.01
 """Seconds between two looks for a free place while there is none."""
+_SILENCE = 60.0
+"""Seconds before it is said again that there is no place."""
 _PAUSE = 1.0
 """Seconds to wait when the system has no file descriptor or memory for a connection."""
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -66,15 +68,14 @@ class Acceptor:
         await asyncio.wait([self._task])
 
     async def _accept(self) -> None:
-        full = False
+        silent_until = 0.0
         while True:
             if len(self._connections) >= self._limit:
-                if not full:
-                    full = True
+                if self._loop.time() >= silent_until:
+                    silent_until = self._loop.time() + _SILENCE
                     logger.warning("The limit of %d connections is reached; more have to wait.", self._limit)
                 await asyncio.sleep(_CHECK)
                 continue
-            full = False
             try:
                 sock, _ = await self._loop.sock_accept(self._sock)
             except OSError as exc:

@@ -117,7 +117,7 @@ def _metavar(option: Option) -> str:
 def _help(option: Option) -> str:
     default = option.default_text
     if not default and option.default is not None and option.default is not False:
-        default = "on" if option.default is True else "" if option.default in ("", ()) else str(option.default)
+        default = "on" if option.default is True else "" if option.default in ("", []) else str(option.default)
     return f"{option.help}  [{default}]" if default else option.help
 
 

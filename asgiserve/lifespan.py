@@ -31,7 +31,7 @@ class Lifespan:
 
     `mode` is auto, on or off. ``state`` (dict) is the namespace that the application fills during start-up and that
     the connections get shallow copies of. ``supported`` is False once the application turned out to know no lifespan
-    events.
+    events. ``abandoned`` is the application's task if it would not end.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Lifespan:
     ) -> None:
         self.state: dict[str, Any] = {}
         self.supported = mode != "off"
+        self.abandoned: Optional[asyncio.Task[None]] = None
         self._app = app
         self._mode = mode
         self._startup_timeout = startup_timeout
@@ -139,6 +140,7 @@ class Lifespan:
         task.cancel()
         await asyncio.wait([task], timeout=CANCEL_GRACE)
         if not task.done():
+            self.abandoned = task
             logger.error("The application's lifespan task ignores its cancellation and is abandoned.")
 
     def _log_error(self, text: str) -> None:

@@ -302,7 +302,7 @@ OPTIONS: tuple[Option, ...] = (
         "choice",
         "auto",
         _ENGINE,
-        "The HTTP stack: llhttp (also as httptools) is compiled, h11 is pure Python; auto takes llhttp where it is built.",
+        "The HTTP stack: llhttp (also httptools) is compiled, h11 is pure Python; auto takes llhttp where it is built.",
         choices=("auto", "llhttp", "httptools", "h11"),
     ),
     Option(
@@ -330,7 +330,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "headers",
         "headers",
-        (),
+        [],
         _RESPONSES,
         "Send this header with every response; can be given several times.",
         cli="--header",

@@ -163,8 +163,15 @@ class Server:
             config.loaded_app, config.lifespan, config.timeout_lifespan_startup, config.timeout_lifespan_shutdown
         )
         self._tick()
-        if not await self._start_lifespan(lifespan):
-            return
+        try:
+            if await self._start_lifespan(lifespan):
+                await self._serve_started(lifespan)
+                logger.info("Finished server process [%d]", os.getpid())
+        finally:
+            if lifespan.abandoned is not None:
+                self._abandoned.add(lifespan.abandoned)
+
+    async def _serve_started(self, lifespan: Lifespan) -> None:
         try:
             try:
                 await self._listen(lifespan)
@@ -176,7 +183,6 @@ class Server:
                 await self._drain()
         finally:
             await self._stop_lifespan(lifespan)
-        logger.info("Finished server process [%d]", os.getpid())
 
     # -- start-up
 

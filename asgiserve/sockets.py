@@ -51,6 +51,9 @@ class Listeners:
         listen."""
         for sock in self.sockets:
             try:
+                if sock.family in (socket.AF_INET, socket.AF_INET6):
+                    # Accepted sockets inherit it, also from listening sockets that others have made.
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 sock.listen(backlog)
             except OSError as exc:
                 raise _failure(describe(sock), exc) from None
@@ -230,7 +233,8 @@ def _resolve(host: str, port: int, where: str) -> list[tuple[int, Any]]:
 def _bind_one(family: int, address: Any, where: str, dual_stack: bool = False) -> socket.socket:
     sock: Optional[socket.socket] = None
     try:
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        # asyncio looks at the protocol number before it sets TCP_NODELAY on what is accepted.
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         if sys.platform == "win32":
             # There SO_REUSEADDR would let a second server steal the port.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)

@@ -26,7 +26,6 @@ from ..errors import AppError, ProtocolError
 from .cycle import HTTPCycle
 from .flow import READY, Step, Waiters
 from .head import RequestHead
-from .launch import launch
 from .reader import RequestReader
 from .responder import Responder
 from .scope import http_scope
@@ -204,7 +203,7 @@ class HTTPConnection(Responder):
     def shutdown(self) -> None:
         """Close when idle; otherwise let the response say `Connection: close`, then close."""
         self._keep_alive = False
-        if self._cycle is None and self._reader.is_idle():
+        if self._cycle is None and (self._reader.is_idle() or self._reader.body_left() != 0):
             self._close()
 
     def disconnect_app(self) -> None:
@@ -368,13 +367,15 @@ class HTTPConnection(Responder):
         self._read_deadline = inf
         cycle = HTTPCycle(self, head, body_ended)
         self._cycle = cycle
+        if self._has_ended:
+            cycle.disconnect(False)
         scope = http_scope(head, self._scheme, self._client, self._server, state.root_path, state.lifespan_state)
         self._run(cycle, scope)
 
     def _run(self, cycle: HTTPCycle, scope: "dict[str, Any]") -> None:
         state = self._state
         try:
-            task = launch(state.app(scope, cycle.receive, cycle.send), self.loop, state.context)
+            task = state.launcher.launch(state.app(scope, cycle.receive, cycle.send))
         except Exception as error:  # an application that fails before it returns an awaitable
             cycle.app_ended(error, False)
             return
@@ -539,7 +540,7 @@ class HTTPConnection(Responder):
                 # From the loop, not from within the application that has just answered.
                 if not self._is_pump_due:
                     self._is_pump_due = True
-                    self.loop.call_soon(self._resume_pump, context=self._state.context)
+                    self.loop.call_soon(self._resume_pump, context=self._state.launcher.context)
             else:
                 self._update_reading()
 
@@ -585,7 +586,8 @@ class HTTPConnection(Responder):
         cycle = self._cycle
         self._log("%d %s: %s", error.status, HTTPStatus(error.status).phrase, error.detail)
         self._keep_alive = False
-        if cycle is None or not self._is_head_sent:
+        # Without a cycle, a fault in a body is one in the rest of a body whose request has been answered.
+        if not self._is_head_sent if cycle is not None else self._reader.body_left() == 0:
             self._has_no_body = False
             self._respond_text(error.status, error.detail)
         if cycle is not None:

@@ -177,6 +177,8 @@ class HTTPCycle:
         if status < 200 or status > 999:
             raise AppError(f"invalid status {status!r} in 'http.response.start': a final status is 200 to 999")
         headers = message.get("headers", ())
+        if type(headers) is not list:
+            headers = _to_list(headers)
         self._wants_trailers = bool(message.get("trailers", False))
         self._responder.start_response(status, headers, self._wants_trailers)
         self.state = START_HELD
@@ -201,7 +203,7 @@ class HTTPCycle:
         return waiting
 
     def _send_trailers(self, message: "dict[str, Any]") -> Any:
-        self._responder.add_trailers(message.get("headers", ()))
+        self._responder.add_trailers(_to_list(message.get("headers", ())))
         if not message.get("more_trailers", False):
             self._responder.send_trailers()
             self._finish()
@@ -210,7 +212,7 @@ class HTTPCycle:
     def _send_early_hint(self, message: "dict[str, Any]") -> Any:
         links = message.get("links", ())
         if self.state == WAIT_START or self.state == START_HELD:
-            self._responder.send_early_hint(links)
+            self._responder.send_early_hint(_to_list(links))
         return READY
 
     def _finish(self) -> None:
@@ -289,6 +291,13 @@ def _to_int(status: Any) -> int:
     if isinstance(status, int) and not isinstance(status, bool):
         return int(status)  # http.HTTPStatus, for one
     raise AppError(f"the status in 'http.response.start' must be an int, not {status!r}")
+
+
+def _to_list(items: Any) -> "list[Any]":
+    try:
+        return list(items)
+    except TypeError:
+        raise AppError(f"headers and links must be iterable, not {type(items).__name__}") from None
 
 
 def _to_bytes(body: Any) -> bytes:

@@ -1,9 +1,9 @@
 """Starting an application's task: the one place that knows how, on each Python version."""
 
 import asyncio
+import inspect
 import sys
-from collections.abc import Coroutine
-from contextvars import Context
+from contextvars import copy_context
 from types import CoroutineType
 from typing import Any
 
@@ -12,22 +12,47 @@ _HAS_EAGER_START = sys.version_info >= (3, 12)
 _HAS_CONTEXT = sys.version_info >= (3, 11)
 
 
-async def _wrap(awaitable: Any) -> None:
+class Launcher:
+    """Starts tasks on one event loop, each in a fresh copy of the context in which the launcher was made."""
+
+    __slots__ = ("context", "_loop", "_arguments")
+
+    def __init__(self, loop: Any) -> None:
+        self.context = copy_context()
+        self._loop = loop
+        # One dictionary for all calls; only the context changes. A task has read it before its first step.
+        self._arguments: dict[str, Any] = {"loop": loop, "context": None, "eager_start": True}
+
+    def launch(self, awaitable: Any) -> Any:
+        """Start `awaitable` as a task and return the task, which may be done already.
+
+        On Python 3.12 and newer the task's first step is made before this returns, unless the loop has a task factory.
+        """
+        if type(awaitable) is not CoroutineType and not asyncio.iscoroutine(awaitable):
+            awaitable = _wait_for(awaitable)
+        context = self.context.copy()
+        if _HAS_EAGER_START and self._loop.get_task_factory() is None:
+            arguments = self._arguments
+            arguments["context"] = context
+            return asyncio.Task(awaitable, **arguments)
+        if _HAS_CONTEXT:
+            return self._loop.create_task(awaitable, context=context)
+        return context.run(self._loop.create_task, awaitable)
+
+
+async def _wait_for(awaitable: Any) -> None:
     await awaitable
 
 
-def launch(awaitable: Any, loop: Any, context: Context) -> Any:
-    """Start `awaitable` as a task in a copy of `context` and return the task, which may be done already.
+def as_coroutine_function(app: Any) -> Any:
+    """Return `app` as something whose every line runs inside the awaitable that it returns.
 
-    A task factory of the loop is respected. Without it, on Python 3.12 and newer, the task's first step is made before this returns.
+    What a plain function does before it returns its awaitable would otherwise happen in the server's context, not in the task's.
     """
-    coroutine: Coroutine[Any, Any, None]
-    if type(awaitable) is CoroutineType or asyncio.iscoroutine(awaitable):
-        coroutine = awaitable
-    else:
-        coroutine = _wrap(awaitable)
-    if _HAS_EAGER_START and loop.get_task_factory() is None:
-        return asyncio.Task(coroutine, loop=loop, context=context.copy(), eager_start=True)
-    if _HAS_CONTEXT:
-        return loop.create_task(coroutine, context=context.copy())
-    return context.copy().run(loop.create_task, coroutine)
+    if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(getattr(app, "__call__", None)):  # noqa: B004
+        return app
+
+    async def call(scope: Any, receive: Any, send: Any) -> None:
+        await app(scope, receive, send)
+
+    return call

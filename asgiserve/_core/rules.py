@@ -205,6 +205,8 @@ def _check_framing(head: RequestHead, body_limit: int) -> None:
         digits = value.lstrip(b"0")
         if len(digits) > 19 or int(digits or b"0") > MAX_CONTENT_LENGTH:
             raise ProtocolError(413, "Content-Length too large")
+        if len(value) > 20:  # h11's bound on the digits, for zeros in front
+            raise ProtocolError(400, "invalid Content-Length header")
         head.content_length = int(digits or b"0")
         if body_limit >= 0 and head.content_length > body_limit:
             raise ProtocolError(413, "request body too large")

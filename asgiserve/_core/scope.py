@@ -8,6 +8,25 @@ from .head import RequestHead
 #: (host, port), or (socket path, None), or None where the transport does not know.
 Address = Optional["tuple[str, Optional[int]]"]
 
+_ASGI = {"version": "3.0", "spec_version": "2.5"}
+#: Copied and then filled: that is cheaper than a new dictionary that grows key by key.
+_SCOPE: "dict[str, Any]" = {
+    "type": "http",
+    "asgi": None,
+    "http_version": "1.1",
+    "server": None,
+    "client": None,
+    "scheme": "",
+    "method": "",
+    "root_path": "",
+    "path": "",
+    "raw_path": b"",
+    "query_string": b"",
+    "headers": None,
+    "state": None,
+    "extensions": None,
+}
+
 
 def http_scope(
     head: RequestHead,
@@ -26,24 +45,21 @@ def http_scope(
         path = unquote_to_bytes(raw_path).decode("utf-8", "replace")
     else:
         path = raw_path.decode("ascii")
-    extensions: "dict[str, dict[str, Any]]"
+    scope = _SCOPE.copy()
+    scope["asgi"] = _ASGI.copy()
     if head.minor_version == 1:
-        extensions = {"http.response.trailers": {}, "http.response.early_hint": {}}
+        scope["extensions"] = {"http.response.trailers": {}, "http.response.early_hint": {}}
     else:
-        extensions = {}
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.5"},
-        "http_version": "1.1" if head.minor_version == 1 else "1.0",
-        "server": server,
-        "client": client,
-        "scheme": scheme,
-        "method": head.method,
-        "root_path": root_path,
-        "path": root_path + path if root_path else path,
-        "raw_path": raw_path,
-        "query_string": head.query,
-        "headers": head.headers,
-        "state": state.copy(),
-        "extensions": extensions,
-    }
+        scope["http_version"] = "1.0"
+        scope["extensions"] = {}
+    scope["server"] = server
+    scope["client"] = client
+    scope["scheme"] = scheme
+    scope["method"] = head.method
+    scope["root_path"] = root_path
+    scope["path"] = root_path + path if root_path else path
+    scope["raw_path"] = raw_path
+    scope["query_string"] = head.query
+    scope["headers"] = head.headers
+    scope["state"] = state.copy()
+    return scope

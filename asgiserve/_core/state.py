@@ -1,11 +1,11 @@
 """ServerState: what the connections of one event loop share."""
 
 import time
-from contextvars import copy_context
 from email.utils import formatdate
 from math import inf
 from typing import Any, Optional
 
+from .launch import Launcher, as_coroutine_function
 from .reader import Limits
 from .wire import CommonFields
 
@@ -40,7 +40,7 @@ class ServerState:
         "total_requests",
         "now",
         "stopping",
-        "context",
+        "launcher",
         "limits",
         "common",
         "root_path",
@@ -55,7 +55,7 @@ class ServerState:
     )
 
     def __init__(self, app: Any, settings: Any, loop: Any, access_log: Any = None) -> None:
-        self.app = app
+        self.app = as_coroutine_function(app)
         self.loop = loop
         self.access_log = access_log
         self.lifespan_state: dict[str, Any] = {}
@@ -65,7 +65,7 @@ class ServerState:
         self.total_requests: int = 0
         self.now: float = loop.time()
         self.stopping: bool = False
-        self.context = copy_context()
+        self.launcher: Launcher = Launcher(loop)
         self.limits: Limits = Limits(
             settings.limit_request_line,
             settings.limit_header_size,

@@ -1,7 +1,6 @@
 from asgiserve._speedups.cycle cimport HTTPCycle
 from asgiserve._speedups.flow cimport Ready, Step, Waiters
 from asgiserve._speedups.head cimport RequestHead
-from asgiserve._speedups.launch cimport launch
 from asgiserve._speedups.reader cimport RequestReader
 from asgiserve._speedups.responder cimport Responder
 from asgiserve._speedups.scope cimport http_scope

@@ -37,4 +37,5 @@ cdef class Received(Step):
 
 cdef bint _is_disconnect(error) except -1
 cdef int _to_int(status) except -1
+cdef list _to_list(items)
 cdef bytes _to_bytes(body)

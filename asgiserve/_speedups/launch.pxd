@@ -1,4 +1,9 @@
 cdef bint _HAS_EAGER_START
 cdef bint _HAS_CONTEXT
 
-cpdef launch(awaitable, loop, context)
+cdef class Launcher:
+    cdef readonly object context
+    cdef object _loop
+    cdef dict _arguments
+
+    cpdef launch(self, awaitable)

@@ -1,3 +1,4 @@
+from asgiserve._speedups.launch cimport Launcher
 from asgiserve._speedups.reader cimport Limits
 from asgiserve._speedups.wire cimport CommonFields
 
@@ -12,7 +13,7 @@ cdef class ServerState:
     cdef public long long total_requests
     cdef public double now
     cdef public bint stopping
-    cdef public object context
+    cdef public Launcher launcher
     cdef public Limits limits
     cdef public CommonFields common
     cdef public str root_path

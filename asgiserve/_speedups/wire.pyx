@@ -1,7 +1,7 @@
+# cython: cdivision=True
 """ResponseEncoder: the bytes of HTTP/1.x responses. The compiled twin of `_core/wire.py`: same names, same bytes."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdio cimport snprintf
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
@@ -23,7 +23,7 @@ cdef frozenset _forbidden_trailers = frozenset(
 cdef enum:
     ROOM = 512  # of a response head at first
     KEPT_ROOM = 4096  # the most that a connection keeps between two responses
-    LINE_ROOM = 64  # more than a content-length line or a chunk-size line takes
+    LINE_ROOM = 24  # more than a 64-bit number and CRLF take
 
 
 cdef _make_tables():
@@ -191,13 +191,14 @@ cdef class ResponseEncoder:
         if framing == FRAMING_CHUNKED:
             self._put(b"transfer-encoding: chunked\r\n")
         elif length >= 0:
+            self._put(b"content-length: ")
             self._reserve(LINE_ROOM)
-            self._size += snprintf(self._data + self._size, LINE_ROOM, b"content-length: %lld\r\n", length)
+            self._size += _put_number(self._data + self._size, length, 10)
         self._put(connection)
         self._put(b"\r\n")
         if is_chunk:
             self._reserve(LINE_ROOM)
-            self._size += snprintf(self._data + self._size, LINE_ROOM, b"%zx\r\n", body_size)
+            self._size += _put_number(self._data + self._size, body_size, 16)
         total = self._size + body_size + (2 if is_chunk else 0)
         data = PyBytes_FromStringAndSize(NULL, total)
         to = PyBytes_AS_STRING(data)
@@ -207,6 +208,27 @@ cdef class ResponseEncoder:
             to[total - 2] = b"\r"
             to[total - 1] = b"\n"
         return data
+
+
+cdef const char *_DIGITS = b"0123456789abcdef"
+
+
+cdef Py_ssize_t _put_number(char *to, long long number, int base) noexcept:
+    """Write `number` and CRLF at `to`, which has LINE_ROOM bytes of room; return the size of both."""
+    cdef char digits[LINE_ROOM]
+    cdef Py_ssize_t count = 0
+    cdef Py_ssize_t index
+    while True:
+        digits[count] = _DIGITS[number % base]
+        number //= base
+        count += 1
+        if number == 0:
+            break
+    for index in range(count):
+        to[index] = digits[count - 1 - index]
+    to[count] = b"\r"
+    to[count + 1] = b"\n"
+    return count + 2
 
 
 cpdef long long parse_content_length(bytes value):
@@ -294,7 +316,7 @@ cpdef bytes encode_chunk(bytes body, bint last):
     """Return `body` (not empty) as a chunk, with the last-chunk and an empty trailer section when `last`."""
     cdef char line[LINE_ROOM]
     cdef Py_ssize_t size = PyBytes_GET_SIZE(body)
-    cdef Py_ssize_t line_size = snprintf(line, LINE_ROOM, b"%zx\r\n", size)
+    cdef Py_ssize_t line_size = _put_number(line, size, 16)
     cdef bytes data = PyBytes_FromStringAndSize(NULL, line_size + size + (7 if last else 2))
     cdef char *to = PyBytes_AS_STRING(data)
     memcpy(to, line, line_size)
