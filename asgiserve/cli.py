@@ -168,7 +168,7 @@ def _run(server: Server) -> None:
     try:
         server.run()
     except KeyboardInterrupt:
-        status = 0 if server.should_exit else EXIT_INTERRUPTED
+        status = EXIT_INTERRUPTED
     except SystemExit as exc:
         if not isinstance(exc.code, int):
             raise

@@ -48,22 +48,27 @@ def import_target(target: str) -> Any:
 def _import_module(name: str) -> Any:
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError as exc:
-        # The module itself (or a package on the way to it), or something that it imports?
-        if exc.name and (name == exc.name or name.startswith(exc.name + ".")):
-            raise LoadError(f'there is no module "{exc.name}" (looked for the application "{name}")') from None
-        raise LoadError(f'module "{name}" could not be imported: {exc}', _trim(exc)) from None
     except Exception as exc:
-        reason = f"{type(exc).__name__}: {exc}".replace("\n", " ")
-        raise LoadError(f'module "{name}" could not be imported: {reason}', _trim(exc)) from None
+        failure = exc
+    # Raised out here: PyPy gives an exception its whole traceback back when another is raised while it is handled.
+    missing = failure.name if isinstance(failure, ModuleNotFoundError) else None
+    if missing and (name == missing or name.startswith(missing + ".")):
+        # The module itself, or a package on the way to it; not something that it imports.
+        raise LoadError(f'there is no module "{missing}" (looked for the application in "{name}")')
+    raise LoadError(f'module "{name}" could not be imported: {_one_line(failure)}', _trim(failure))
+
+
+def _one_line(exc: BaseException) -> str:
+    return f"{type(exc).__name__}: {exc}".replace("\n", " ")
 
 
 def _trim(exc: BaseException) -> BaseException:
     """Cuts the frames of this file and of the import system from the start of the traceback."""
+    ours = (__file__, importlib.__file__)
     traceback: Optional[TracebackType] = exc.__traceback__
     while traceback is not None:
         filename = traceback.tb_frame.f_code.co_filename
-        if filename != __file__ and "importlib" not in filename:
+        if filename not in ours and "frozen importlib." not in filename:
             break
         traceback = traceback.tb_next
     # A SyntaxError has no frame of the user's: it carries its place itself.
@@ -107,9 +112,9 @@ def _call_factory(factory: Callable[[], Any], name: str) -> Any:
     try:
         return factory()
     except Exception as exc:
-        # Whatever its type: a TypeError in there is the factory's own error, never "not a factory".
-        reason = f"{type(exc).__name__}: {exc}".replace("\n", " ")
-        raise LoadError(f"the factory {name} raised {reason}", _trim(exc)) from None
+        failure = exc
+    # Whatever its type: a TypeError in there is the factory's own error, never "not a factory".
+    raise LoadError(f"the factory {name} raised {_one_line(failure)}", _trim(failure))
 
 
 def interface_of(app: Any) -> str:
@@ -120,7 +125,7 @@ def interface_of(app: Any) -> str:
     if not callable(app):
         return "none"
     try:
-        signature = inspect.signature(app)
+        signature = _signature(app)
     except (TypeError, ValueError):
         return "asgi3"
     variadic = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in signature.parameters.values())
@@ -130,6 +135,15 @@ def interface_of(app: Any) -> str:
         if _takes(signature, count):
             return interface
     return "other"
+
+
+def _signature(app: Callable[..., Any]) -> inspect.Signature:
+    if sys.version_info >= (3, 14):
+        # There annotations are evaluated on demand, and names that only type checkers import would be errors.
+        from annotationlib import Format
+
+        return inspect.signature(app, annotation_format=Format.STRING)
+    return inspect.signature(app)
 
 
 def _takes(signature: inspect.Signature, count: int) -> bool:

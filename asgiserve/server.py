@@ -55,7 +55,7 @@ class StartupError(Exception):
 class Server:
     """Serves one application in one process.
 
-    ``started`` (bool) is True from the moment connections are accepted. Setting ``should_exit`` stops the server
+    ``started`` (bool) is True once connections are accepted, and stays so. Setting ``should_exit`` stops the server
     gracefully, from any thread; setting ``force_exit`` stops it without waiting for requests. ``servers`` lists the
     objects that accept connections, each with ``sockets``. ``state`` is the stack's ServerState. ``stuck`` (int)
     counts the tasks and threads that would not end and were left behind.
@@ -125,6 +125,9 @@ class Server:
             runner.run(self.serve(sockets))
         except StartupError:
             raise SystemExit(EXIT_STARTUP_FAILED) from None
+        except KeyboardInterrupt:
+            if not self.should_exit:
+                raise
         finally:
             self.stuck = len(self._abandoned) + runner.stuck
 
@@ -317,7 +320,6 @@ class Server:
         Idle connections close at once. After half of ``timeout_graceful_shutdown`` running applications are told that
         their client left, after all of it their tasks are cancelled and the connections cut.
         """
-        self.started = False
         for server in self.servers:
             server.close()
         state = self.state

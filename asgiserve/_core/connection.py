@@ -194,9 +194,11 @@ class HTTPConnection(Responder):
     def resume_writing(self) -> None:
         """The transport's buffer has room again."""
         self._is_write_paused = False
+        self._wake_writers()
         if not self._is_closing:
             self._write_deadline = inf
-        self._wake_writers()
+            if self._cycle is None:
+                self._schedule_pump()
 
     # -- for the server
 
@@ -287,8 +289,8 @@ class HTTPConnection(Responder):
         reader = self._reader
         while not self._is_closing:
             if reader.is_complete():
-                if self._cycle is not None:
-                    return  # the gate: pipelined requests wait
+                if self._cycle is not None or self._is_write_paused:
+                    return  # the gate: the next request waits for the response, and for the client to take it
                 reader.next_message()
             event = reader.next_event()
             if event == NEED_DATA:
@@ -308,6 +310,12 @@ class HTTPConnection(Responder):
         self._drained += size
         if self._drained > DRAIN_LIMIT:
             self._linger()
+
+    def _schedule_pump(self) -> None:
+        """Go on from the loop, not from within the application that has just answered."""
+        if not self._is_pump_due:
+            self._is_pump_due = True
+            self.loop.call_soon(self._resume_pump, context=self._state.launcher.context)
 
     def _resume_pump(self) -> None:
         self._is_pump_due = False
@@ -331,7 +339,7 @@ class HTTPConnection(Responder):
                 self._read_deadline = state.now + state.timeout_keep_alive
             elif self._read_deadline == inf:
                 self._read_deadline = state.now + state.timeout_headers
-            pause = False
+            pause = self._is_write_paused and reader.has_input()
         elif reader.is_complete():
             self._read_deadline = inf
             pause = reader.has_input()
@@ -537,10 +545,7 @@ class HTTPConnection(Responder):
                 self._linger()
         elif not self._is_pumping:
             if reader.has_input():
-                # From the loop, not from within the application that has just answered.
-                if not self._is_pump_due:
-                    self._is_pump_due = True
-                    self.loop.call_soon(self._resume_pump, context=self._state.launcher.context)
+                self._schedule_pump()
             else:
                 self._update_reading()
 
@@ -586,8 +591,12 @@ class HTTPConnection(Responder):
         cycle = self._cycle
         self._log("%d %s: %s", error.status, HTTPStatus(error.status).phrase, error.detail)
         self._keep_alive = False
-        # Without a cycle, a fault in a body is one in the rest of a body whose request has been answered.
-        if not self._is_head_sent if cycle is not None else self._reader.body_left() == 0:
+        if cycle is None and self._head is None:
+            # In a body without a request: in the rest of one whose request has been answered.
+            is_answered = self._reader.body_left() != 0
+        else:
+            is_answered = self._is_head_sent
+        if not is_answered:
             self._has_no_body = False
             self._respond_text(error.status, error.detail)
         if cycle is not None:
@@ -629,13 +638,20 @@ class HTTPConnection(Responder):
             if self._corked_size > CORK_LIMIT:
                 self._flush()
         else:
-            self._transport.write(data)
+            self._put(data)
+
+    def _put(self, data: bytes) -> None:
+        if self._is_write_paused:
+            self._unwritten += len(data)
+        self._transport.write(data)
 
     def _write_two(self, first: bytes, second: bytes) -> None:
         """Write both without joining them."""
         if self._is_closing:
             return
         self._flush()
+        if self._is_write_paused:
+            self._unwritten += len(first) + len(second)
         self._transport.writelines([first, second])
 
     def _flush(self) -> None:
@@ -644,7 +660,7 @@ class HTTPConnection(Responder):
             self._corked = []
             self._corked_size = 0
             if not self._is_lost:
-                self._transport.write(corked[0] if len(corked) == 1 else b"".join(corked))
+                self._put(corked[0] if len(corked) == 1 else b"".join(corked))
 
     def is_writable(self) -> bool:
         """Whether a sender may go on: there is room, or nobody left to write to."""

@@ -241,16 +241,17 @@ class HTTPCycle:
         if error is not None:
             if not (state == DISCONNECTED and _is_disconnect(error)):
                 logger.error("Exception in ASGI application", exc_info=error)
-        elif not cancelled and state != DONE and state != DISCONNECTED:
+        elif not cancelled and not self._is_gone and state != DONE and state != DISCONNECTED:
             if state == WAIT_START:
                 logger.error("ASGI application returned without starting a response")
             else:
                 logger.error("ASGI application returned without completing its response")
-        if state == WAIT_START or state == START_HELD:
-            self.state = DISCONNECTED
+        if state == DONE or state == DISCONNECTED:
+            return
+        self.state = DISCONNECTED
+        if (state == WAIT_START or state == START_HELD) and not (self._is_gone and error is None):
             responder.fail(503 if cancelled else 500)
-        elif state == STREAMING or state == WAIT_TRAILERS:
-            self.state = DISCONNECTED
+        else:
             responder.cut()
 
 
