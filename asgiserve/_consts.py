@@ -89,7 +89,7 @@ COMMON_FIELDS = (
     b"x-requested-with",
 )
 
-#: The methods that are served; any other token is answered with 501. Equal to llhttp's table for HTTP, and a test keeps it so.
+#: The methods that are served; any other token is answered with 501. A test keeps them equal to llhttp's table.
 METHODS = (
     "DELETE",
     "GET",

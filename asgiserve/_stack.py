@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from .errors import ConfigError
 
-#: Values of the `http` option and the stack each one means; `httptools` is what uvicorn's users say for a compiled parser.
+#: Values of the `http` option and the stack each one means; `httptools` is what uvicorn's users say.
 HTTP_VALUES = {
     "auto": "auto",
     "llhttp": "compiled",

@@ -26,4 +26,4 @@ class AppError(RuntimeError):
 
 
 class ClientDisconnected(OSError):
-    """Raised by `send()` once the client has left (ASGI HTTP spec 2.4); not logged when the application lets it pass."""
+    """Raised by `send()` once the client has left (ASGI HTTP spec 2.4); not logged when the application lets it out."""

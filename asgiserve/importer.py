@@ -59,7 +59,8 @@ def _import_module(name: str) -> Any:
 
 
 def _one_line(exc: BaseException) -> str:
-    return f"{type(exc).__name__}: {exc}".replace("\n", " ")
+    text = " ".join(str(exc).split())
+    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 
 def _trim(exc: BaseException) -> BaseException:

@@ -97,7 +97,7 @@ class Lifespan:
         if error is None:
             why = "it returned without an answer"
         else:
-            why = f"{type(error).__name__}: {error}".replace("\n", " ")
+            why = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
         logger.info("The application does not support lifespan events (%s); going on without, see --lifespan.", why)
         if error is not None:
             logger.debug("What the application raised:", exc_info=error)

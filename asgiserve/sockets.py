@@ -194,6 +194,17 @@ def _bind_tcp(host: Optional[str], port: int) -> list[socket.socket]:
     if host in (None, "", "::") and socket.has_dualstack_ipv6():
         return [_bind_one(socket.AF_INET6, ("::", port, 0, 0), where, dual_stack=True)]
     addresses = _resolve(host or "0.0.0.0", port, where)
+    for attempt in range(10):
+        try:
+            return _bind_all(addresses, port, where)
+        except BindError as exc:
+            # A port that is free at one address of a name need not be free at the next.
+            if port != 0 or exc.errno != errno.EADDRINUSE or attempt == 9:
+                raise
+    raise AssertionError  # pragma: no cover
+
+
+def _bind_all(addresses: list[tuple[int, Any]], port: int, where: str) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     failure: Optional[BindError] = None
     for family, address in addresses:

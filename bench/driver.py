@@ -1,7 +1,7 @@
 """One connection of a stack on a transport that goes nowhere: what the micro-benchmarks and the instruction count run.
 
-The event loop is asyncio's own, so that on every Python version the application runs as it does in the server; but no
-socket is involved, so what is counted is the server's own work.
+The event loop is the one that the server would choose, so that the application runs as it does there on every Python
+version; but no socket is involved, so what is counted is the server's own work.
 """
 
 from __future__ import annotations
@@ -9,7 +9,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Callable
 
-from asgiserve import Config
+from asgiserve import Config, loops
+
+from .cases import Case
+
+CHECK_TIMEOUT = 10.0
 
 
 class Sink:
@@ -61,36 +65,40 @@ class Driver:
     """
 
     def __init__(self, stack: Any, app: Any) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop = loops.factory("auto")()
         self.state = stack.ServerState(app, Config(app), self.loop)
         self.connection = stack.HTTPConnection(self.state)
         self.sink = Sink()
         self.connection.connection_made(self.sink)
 
-    def run(self, reads: list[bytes], times: int) -> None:
-        """Deliver ``reads``, one call of data_received() each, and wait for the responses; do so ``times`` times."""
-        self.loop.run_until_complete(self._run(reads, times))
+    def run(self, case: Case, times: int) -> None:
+        """Deliver the reads of a case, one call of data_received() each, and wait for the responses, so many times."""
+        self.loop.run_until_complete(self._run(case, times))
         self.sink.pieces.clear()
 
-    async def _run(self, reads: list[bytes], times: int) -> None:
+    async def _run(self, case: Case, times: int) -> None:
         received, state = self.connection.data_received, self.state
+        due = state.total_requests
         for _ in range(times):
-            for data in reads:
+            due += case.responses
+            for data in case.reads:
                 received(data)
-            while state.active:  # noqa: ASYNC110, the server must not know that somebody waits
+            # Pipelined requests start one after the other, so none may be active while some are still to come.
+            while state.active or state.total_requests < due:  # noqa: ASYNC110, the server has no hook for this
                 await asyncio.sleep(0)
 
-    def check(self, reads: list[bytes], responses: int, body: bytes) -> None:
-        """Deliver ``reads`` twice and look at what comes back.
+    def check(self, case: Case) -> None:
+        """Run a case twice and look at what comes back.
 
-        :raises AssertionError: it is not ``responses`` times status 200 with ``body``.
+        :raises AssertionError: it is not what the case says, with status 200.
+        :raises asyncio.TimeoutError: a response is missing.
         """
         for _ in range(2):
-            self.loop.run_until_complete(self._run(reads, 1))
+            self.loop.run_until_complete(asyncio.wait_for(self._run(case, 1), CHECK_TIMEOUT))
             output = b"".join(self.sink.pieces)
             self.sink.pieces.clear()
-            assert output.count(b"HTTP/1.1 200 OK\r\n") == responses, output[:200]
-            assert output.count(b"\r\n\r\n" + body) == responses, output[:200]
+            assert output.count(b"HTTP/1.1 200 OK\r\n") == case.responses, output[:200]
+            assert output.count(b"\r\n\r\n" + case.body) == case.responses, output[:200]
             assert not self.sink.closing
 
     def close(self) -> None:

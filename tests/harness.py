@@ -493,7 +493,7 @@ def tokens(values: Sequence[bytes]) -> List[bytes]:
     return [token.strip().lower() for value in values for token in value.split(b",") if token.strip()]
 
 
-STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9]) ([\t\x20-\x7e\x80-\xff]*)\Z")
+STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-9][0-9][0-9]) ([\t\x20-\x7e\x80-\xff]*)\Z")
 FIELD_LINE = re.compile(
     rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*((?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*"
     rb"[\x21-\x7e\x80-\xff])?)?)[ \t]*\Z"
@@ -789,6 +789,11 @@ class Client:
     def closed(self) -> bool:
         """The server closed (or lost) the connection."""
         return self.transport.is_closing()
+
+    @property
+    def ended(self) -> bool:
+        """The server closed the connection, or its side of it: nothing more will come."""
+        return self.transport.is_closing() or self.transport.eof_written
 
     @property
     def paused(self) -> bool:

@@ -1,17 +1,19 @@
 """HTTPConnection: one HTTP/1.x connection, from transport callbacks to cycles and back.
 
-It is the asyncio protocol of a connection and the responder of its cycles: it drives the reader, starts the application,
-frames responses, and owns keep-alive, the pipelining gate, backpressure and the deadlines. Of two requests that came together, the second is
-not looked at before the response to the first is complete.
+It is the asyncio protocol of a connection and the responder of its cycles: it drives the reader, starts the
+application, frames responses, and owns keep-alive, the pipelining gate, backpressure and the deadlines. Of two requests
+that came together, the second is not looked at before the response to the first is complete.
 """
 
 import logging
+import os
+import socket
+import struct
 from http import HTTPStatus
 from math import inf
 from typing import Any, Optional
 
 from .._consts import (
-    BODY,
     BODY_END,
     END,
     FRAMING_CHUNKED,
@@ -36,6 +38,8 @@ logger = logging.getLogger("asgiserve.error")
 
 #: Request body bytes that wait for the application before reading stops.
 BODY_HIGH_WATER = 64 * 1024
+#: Bytes of further requests that wait for their turn before reading stops.
+INPUT_HIGH_WATER = 64 * 1024
 #: Response bytes that are collected while input is processed before they go to the transport.
 CORK_LIMIT = 64 * 1024
 #: A body up to this size is copied behind its head, so that both are one buffer.
@@ -45,6 +49,9 @@ DRAIN_LIMIT = 64 * 1024
 #: After the last response the input is dropped for this long, in seconds, so that a reset does not destroy
 #: what the client has not read yet (RFC 9112 section 9.6).
 LINGER_TIME = 2.0
+
+#: `struct linger`: on, for no time.
+_LINGER_NOT = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 CLOSE_LINE = b"connection: close\r\n"
 KEEP_ALIVE_LINE = b"connection: keep-alive\r\n"
@@ -75,6 +82,7 @@ class HTTPConnection(Responder):
         "_head",
         "_keep_alive",
         "_status",
+        "_is_start_held",
         "_is_head_sent",
         "_framing",
         "_has_no_body",
@@ -116,6 +124,7 @@ class HTTPConnection(Responder):
         self._head: Optional[RequestHead] = None
         self._keep_alive: bool = True
         self._status: int = 0
+        self._is_start_held: bool = False
         self._is_head_sent: bool = False
         self._framing: int = FRAMING_LENGTH
         self._has_no_body: bool = False
@@ -174,9 +183,12 @@ class HTTPConnection(Responder):
 
     def connection_lost(self, error: Optional[Exception]) -> None:
         """The transport is closed."""
+        self._state.connections.discard(self)
+        self._lose()
+
+    def _lose(self) -> None:
         self._is_lost = True
         self._is_closing = True
-        self._state.connections.discard(self)
         self._read_deadline = self._write_deadline = self._request_deadline = inf
         self._corked = []
         cycle = self._cycle
@@ -214,18 +226,26 @@ class HTTPConnection(Responder):
             self._cycle.disconnect(False)
 
     def abort(self) -> None:
-        """Cut the connection."""
+        """Reset the connection: what was written and not yet taken is lost."""
         self._is_closing = True
         if self._transport is not None:
+            _reset_on_close(self._transport)
             self._transport.abort()
         self._wake_writers()
 
-    def is_overdue(self, now: float) -> bool:
-        """Whether a deadline has passed."""
-        return self._read_deadline <= now or self._write_deadline <= now or self._request_deadline <= now
+    def is_due(self, now: float) -> bool:
+        """Whether on_tick() has something to do."""
+        return (
+            self._read_deadline <= now
+            or self._write_deadline <= now
+            or self._request_deadline <= now
+            or self._is_start_held
+        )
 
-    def on_deadline(self, now: float) -> None:
-        """Act on a deadline that has passed."""
+    def on_tick(self, now: float) -> None:
+        """Act on a deadline that has passed, and send a head that an application has left without its body."""
+        if self._is_start_held and self._cycle is not None:
+            self._cycle.flush_start()
         if self._write_deadline <= now:
             self._on_write_deadline()
         elif self._request_deadline <= now:
@@ -297,13 +317,18 @@ class HTTPConnection(Responder):
                 return
             if event == REQUEST_END or event == REQUEST:
                 self._start_request(reader.head, event == REQUEST_END)
-            elif event == END:
-                if self._cycle is not None:
-                    self._cycle.end_body()
-            elif self._cycle is not None:
-                self._cycle.add_body(reader.chunk, event == BODY_END)
             else:
-                self._drop_body(len(reader.chunk))
+                self._continue_due = False  # the client did not wait
+                self._take_body(event)
+
+    def _take_body(self, event: int) -> None:
+        if event == END:
+            if self._cycle is not None:
+                self._cycle.end_body()
+        elif self._cycle is not None:
+            self._cycle.add_body(self._reader.chunk, event == BODY_END)
+        else:
+            self._drop_body(len(self._reader.chunk))
 
     def _drop_body(self, size: int) -> None:
         """Bytes of a body whose response is already complete: dropped within a bound."""
@@ -342,10 +367,12 @@ class HTTPConnection(Responder):
             pause = self._is_write_paused and reader.has_input()
         elif reader.is_complete():
             self._read_deadline = inf
-            pause = reader.has_input()
+            # A little is taken in, so that the end of the connection is seen while the application works.
+            pause = reader.input_size() >= INPUT_HIGH_WATER
         else:
             pause = cycle.buffered >= BODY_HIGH_WATER
-            self._read_deadline = inf if pause or self._continue_due or self._has_ended else state.now + state.timeout_body
+            is_due = not (pause or self._continue_due or self._has_ended)
+            self._read_deadline = state.now + state.timeout_body if is_due else inf
         if pause != self._is_reading_paused:
             self._is_reading_paused = pause
             if pause:
@@ -389,6 +416,8 @@ class HTTPConnection(Responder):
             return
         if task.done():
             cycle.task_done(task)
+            # The traceback of an exception in the task refers to this frame; without this, the two would form a cycle.
+            task = None
         else:
             cycle.task = task
             state.tasks.add(task)
@@ -420,6 +449,7 @@ class HTTPConnection(Responder):
         self._status = status
         self._has_no_body = status == 204 or status == 304 or self._request_head().method == "HEAD"
         self._trailers = [] if wants_trailers else None
+        self._is_start_held = True
 
     def _request_head(self) -> RequestHead:
         head = self._head
@@ -475,6 +505,7 @@ class HTTPConnection(Responder):
             self._framing = FRAMING_CHUNKED if self._request_head().minor_version == 1 else FRAMING_CLOSE
             self._body_left = -1
             self._body_sent = len(body)
+        self._is_start_held = False
         self._is_head_sent = True
         line = self._connection_line()
         if len(body) > COPY_LIMIT and self._framing != FRAMING_CHUNKED:
@@ -494,7 +525,7 @@ class HTTPConnection(Responder):
         self._body_sent += size
 
     def _connection_line(self) -> bytes:
-        """Decide whether the connection can be used again, and return the Connection line that says so, if any is needed."""
+        """Decide whether the connection can be used again; return the Connection line that says so, if any."""
         reader = self._reader
         if (
             self._framing == FRAMING_CLOSE
@@ -538,6 +569,8 @@ class HTTPConnection(Responder):
         """The response is complete: go on to the next request, or close."""
         reader = self._reader
         self._end_request()
+        if self._is_closing:
+            return
         if not self._keep_alive or (self._has_ended and not reader.has_input()):
             if reader.is_complete() and not reader.has_input():
                 self._close()
@@ -550,9 +583,12 @@ class HTTPConnection(Responder):
                 self._update_reading()
 
     def _end_request(self) -> None:
-        """Account for the end of the current request."""
+        """Account for the end of the current request, if there is one."""
+        if self._cycle is None:
+            return
         state = self._state
         state.active -= 1
+        self._is_start_held = False
         self._cycle = None
         self._request_deadline = inf
         self._continue_due = False
@@ -624,7 +660,10 @@ class HTTPConnection(Responder):
         self._write(encoder.finish(FRAMING_LENGTH, len(body), line, b"" if self._has_no_body else body))
 
     def _log(self, message: str, *args: Any) -> None:
-        logger.warning("%s - " + message, self._client_name or "unix", *args)
+        name = self._client_name
+        if not name:
+            name = "unix" if self._server is not None and self._server[1] is None else "unknown"
+        logger.warning("%s - " + message, name, *args)
 
     # -- output
 
@@ -641,6 +680,9 @@ class HTTPConnection(Responder):
             self._put(data)
 
     def _put(self, data: bytes) -> None:
+        if self._transport.is_closing():
+            self._lose()  # a write has failed; connection_lost() has yet to come
+            return
         if self._is_write_paused:
             self._unwritten += len(data)
         self._transport.write(data)
@@ -650,6 +692,9 @@ class HTTPConnection(Responder):
         if self._is_closing:
             return
         self._flush()
+        if self._transport.is_closing():
+            self._lose()
+            return
         if self._is_write_paused:
             self._unwritten += len(first) + len(second)
         self._transport.writelines([first, second])
@@ -704,7 +749,11 @@ class HTTPConnection(Responder):
         self._is_closing = True
         self._read_deadline = self._state.now + LINGER_TIME
         self._reader.drop_input()
-        self._transport.write_eof()
+        try:
+            self._transport.write_eof()
+        except OSError:  # the client has reset the connection
+            self._close()
+            return
         if self._is_reading_paused:
             self._is_reading_paused = False
             self._transport.resume_reading()
@@ -728,6 +777,16 @@ class Drained(Step):
         if connection.is_writable():
             raise StopIteration
         return connection.wait_writable()
+
+
+def _reset_on_close(transport: Any) -> None:
+    """Let the end of the transport be a reset, which no client takes for the orderly end of a response."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        except OSError:
+            pass  # it is closed already
 
 
 def _address(address: Any, is_server: bool) -> Any:

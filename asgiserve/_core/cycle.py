@@ -170,6 +170,12 @@ class HTTPCycle:
             raise AppError("ASGI message without a 'type'")
         raise AppError(f"unexpected ASGI message {kind!r} {STATE_NAMES[self.state]}")
 
+    def flush_start(self) -> None:
+        """Send the head that was held, because the application takes its time with the first body message."""
+        if self.state == START_HELD:
+            self._responder.send_body(b"", False)
+            self.state = STREAMING
+
     def _start(self, message: "dict[str, Any]") -> Any:
         status = message.get("status")
         if type(status) is not int:
@@ -234,13 +240,21 @@ class HTTPCycle:
         else:
             self.app_ended(task.exception(), False)
 
+    def _log_error(self, error: BaseException) -> None:
+        if self.state == DISCONNECTED and _is_disconnect(error):
+            return
+        if self._is_gone and not self._body_ended:
+            # What a framework raises when a body breaks off: its own way of passing on http.disconnect.
+            logger.debug("ASGI application failed after the client left within the request body", exc_info=error)
+            return
+        logger.error("Exception in ASGI application", exc_info=error)
+
     def app_ended(self, error: Optional[BaseException], cancelled: bool) -> None:
         """Log what is wrong with the end of the application, and see to it that the client gets an end too."""
         responder = self._responder
         state = self.state
         if error is not None:
-            if not (state == DISCONNECTED and _is_disconnect(error)):
-                logger.error("Exception in ASGI application", exc_info=error)
+            self._log_error(error)
         elif not cancelled and not self._is_gone and state != DONE and state != DISCONNECTED:
             if state == WAIT_START:
                 logger.error("ASGI application returned without starting a response")
@@ -249,7 +263,7 @@ class HTTPCycle:
         if state == DONE or state == DISCONNECTED:
             return
         self.state = DISCONNECTED
-        if (state == WAIT_START or state == START_HELD) and not (self._is_gone and error is None):
+        if (state == WAIT_START or state == START_HELD) and not self._is_gone:
             responder.fail(503 if cancelled else 500)
         else:
             responder.cut()

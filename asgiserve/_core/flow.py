@@ -1,20 +1,20 @@
 """What `send()` and `receive()` return: awaitables that are done at once when nothing blocks.
 
-They implement the whole coroutine protocol, so that tasks, gather(), wait_for() and anyio take them. The waiting is done by
-plain futures, one for each waiter: a cancelled waiter takes no other one with it.
+They implement the whole coroutine protocol, so that tasks, gather(), wait_for() and anyio take them. The waiting is
+done by plain futures, one for each waiter: a cancelled waiter takes no other one with it.
 """
 
 from typing import Any, NoReturn
 
 
 class Waiters:
-    """Futures that are woken together. Whoever is woken looks again at what it waits for, and may have to wait again."""
+    """Futures that are woken together. Whoever is woken looks again, and may have to wait again."""
 
     __slots__ = ("_loop", "_futures")
 
     def __init__(self, loop: Any) -> None:
         self._loop = loop
-        self._futures: "list[Any]" = []
+        self._futures: list[Any] = []
 
     def add(self) -> Any:
         """Return a new future in the state in which a coroutine yields it to its task."""
@@ -36,7 +36,7 @@ class Waiters:
 
 
 class Step:
-    """The coroutine protocol over one method: send() either raises StopIteration with the result or returns a future."""
+    """The coroutine protocol over one method: send() raises StopIteration with the result, or returns a future."""
 
     __slots__ = ()
 

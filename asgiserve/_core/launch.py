@@ -47,7 +47,8 @@ async def _wait_for(awaitable: Any) -> None:
 def as_coroutine_function(app: Any) -> Any:
     """Return `app` as something whose every line runs inside the awaitable that it returns.
 
-    What a plain function does before it returns its awaitable would otherwise happen in the server's context, not in the task's.
+    What a plain function does before it returns its awaitable would otherwise happen in the server's context, not in
+    the task's.
     """
     if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(getattr(app, "__call__", None)):  # noqa: B004
         return app

@@ -1,11 +1,12 @@
 """HeadParser over h11: the pure twin of `_speedups/parser.pyx`.
 
-A twin turns the bytes of a request's head into a RequestHead and judges nothing: `reader` finds out where a head ends and
-`rules` says what is allowed. h11 reads the head only. Bodies are decoded by `reader`, in both stacks, because two
+A twin turns the bytes of a request's head into a RequestHead and judges nothing: `reader` finds out where a head ends
+and `rules` says what is allowed. h11 reads the head only. Bodies are decoded by `reader`, in both stacks, because two
 decoders that must agree to the byte on malformed chunks are one decoder too many.
 """
 
 import re
+from importlib.metadata import version
 
 import h11
 
@@ -13,7 +14,7 @@ from .._consts import FIELD_CONTENT_LENGTH, METHODS, NOTED_FIELDS
 from .head import RequestHead
 from .rules import FIELD_VALUE, TOKEN, set_target
 
-PARSER_VERSION = f"h11 {h11.__version__}"
+PARSER_VERSION = "h11 " + version("h11")
 
 _METHOD_NAMES = {name.encode(): name for name in METHODS}
 _PLAIN_HEAD = re.compile(
@@ -69,6 +70,6 @@ class HeadParser:
 
 
 def _note_content_length(data: bytes, start: int, end: int, head: RequestHead) -> None:
-    """Note every Content-Length as it came: h11 folds equal ones into one, and RFC 9112 section 6.3 lets us refuse them."""
+    """Note every Content-Length as it came: h11 folds equal ones into one, and they are to be refused."""
     for value in _CONTENT_LENGTH.findall(data, start, end):
         head.note(FIELD_CONTENT_LENGTH, value)

@@ -1,9 +1,9 @@
 """RequestReader: from bytes to requests, pull style.
 
 It owns the input buffer, the limits and the decoding of bodies (RFC 9112 sections 6 and 7), and knows nothing of ASGI
-or of transports. Heads go to the HeadParser of the stack: at once when a whole and ordinary head is there (nearly always),
-and otherwise after the lines were scanned here one by one, so that a fault is reported as soon as its line is complete,
-and is the same fault however the bytes were split.
+or of transports. Heads go to the HeadParser of the stack: at once when a whole and ordinary head is there (nearly
+always), and otherwise after the lines were scanned here one by one, so that a fault is reported as soon as its line is
+complete, and is the same fault however the bytes were split.
 """
 
 import re
@@ -64,8 +64,8 @@ class RequestReader:
     """Reads the requests of one connection.
 
     feed() takes bytes; next_event() says what they hold, until it returns NEED_DATA; the registers `head` and
-    `chunk` belong to the last event. Behind a request it stays at NEED_DATA until next_message(). next_event() raises only
-    ProtocolError, and after that the reader is of no further use.
+    `chunk` belong to the last event. Behind a request it stays at NEED_DATA until next_message(). next_event() raises
+    only ProtocolError, and after that the reader is of no further use.
 
     Attributes:
         head: the RequestHead, valid from REQUEST or REQUEST_END on.
@@ -115,6 +115,10 @@ class RequestReader:
         else:
             self._buffer = self._buffer[self._pos :] + data
         self._pos = 0
+
+    def input_size(self) -> int:
+        """Bytes of input that no event has consumed."""
+        return len(self._buffer) - self._pos
 
     def has_input(self) -> bool:
         """Whether input is left that no event has consumed."""
@@ -201,7 +205,7 @@ class RequestReader:
         return REQUEST
 
     def _is_within_limits(self, head: RequestHead, end: int) -> bool:
-        """Whether a head that was parsed at once is surely within the limits; the scan finds out which one it passed."""
+        """Whether a head that was parsed at once is surely within the limits; if not, the scan finds out."""
         limits = self._limits
         size = end - self._pos
         return (
@@ -253,7 +257,7 @@ class RequestReader:
         self._searched = 0
 
     def _next_line(self, is_request_line: bool) -> Optional[bytes]:
-        """Return the next line without its CRLF, or None when its end has not come. Limits hold for a part of a line too."""
+        """Return the next line without its CRLF; None when its end has not come. Limits hold for a part of it too."""
         start = self._pos + self._line
         end = self._buffer.find(b"\n", self._pos + self._searched)
         stop = len(self._buffer) if end < 0 else end
@@ -396,7 +400,7 @@ class RequestReader:
         return True
 
     def _read_trailers(self) -> bool:
-        """Judge the trailer section and drop it: nothing here merges trailers into the header fields (RFC 9110 section 6.5.1)."""
+        """Judge the trailer section and drop it: trailers are not merged into the header (RFC 9110 section 6.5.1)."""
         while True:
             line = self._next_line(False)
             if line is None:

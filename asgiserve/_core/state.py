@@ -96,9 +96,9 @@ class ServerState:
         if self._has_date and second != self._second:
             self._second = second
             self.common.set_date(b"date: %b\r\n" % formatdate(second, usegmt=True).encode())
-        overdue = [connection for connection in self.connections if connection.is_overdue(now)]
-        for connection in overdue:
-            connection.on_deadline(now)
+        due = [connection for connection in self.connections if connection.is_due(now)]
+        for connection in due:
+            connection.on_tick(now)
 
 
 def _seconds(timeout: Optional[float]) -> float:

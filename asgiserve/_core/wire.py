@@ -1,7 +1,7 @@
 """ResponseEncoder: the bytes of HTTP/1.x responses. The pure twin of `_speedups/wire.pyx`.
 
-It validates what the application sends as fields and knows the syntax of RFC 9112; which framing a response gets, `connection`
-decides.
+It validates what the application sends as fields and knows the syntax of RFC 9112; which framing a response gets,
+`connection` decides.
 """
 
 import re
@@ -69,7 +69,7 @@ class ResponseEncoder:
     def __init__(self) -> None:
         self.content_length: int = -1
         self.close: bool = False
-        self._parts: "list[bytes]" = []
+        self._parts: list[bytes] = []
 
     def start(self, status: int, headers: "Iterable[tuple[bytes, bytes]]", common: CommonFields) -> None:
         """Begin a response head: status line, the application's fields, ours.

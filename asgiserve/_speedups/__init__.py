@@ -1,1 +1,1 @@
-"""The compiled stack: `asgiserve._core` built with C types, with the parser over llhttp. Empty where nothing was built."""
+"""The compiled stack: `asgiserve._core` built with C types, over llhttp. Empty where nothing was built."""

@@ -8,9 +8,9 @@ from asgiserve._speedups.state cimport ServerState
 from asgiserve._speedups.wire cimport ResponseEncoder, encode_chunk, encode_informational, encode_trailers
 
 cdef Ready READY
-cdef int BODY, BODY_END, END, NEED_DATA, REQUEST, REQUEST_END
+cdef int BODY_END, END, NEED_DATA, REQUEST, REQUEST_END
 cdef int FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE
-cdef Py_ssize_t BODY_HIGH_WATER, CORK_LIMIT, COPY_LIMIT, DRAIN_LIMIT
+cdef Py_ssize_t BODY_HIGH_WATER, INPUT_HIGH_WATER, CORK_LIMIT, COPY_LIMIT, DRAIN_LIMIT
 cdef double LINGER_TIME, inf
 cdef bytes CLOSE_LINE, KEEP_ALIVE_LINE
 
@@ -34,6 +34,7 @@ cdef class HTTPConnection(Responder):
     cdef RequestHead _head
     cdef bint _keep_alive
     cdef int _status
+    cdef bint _is_start_held
     cdef bint _is_head_sent
     cdef int _framing
     cdef bint _has_no_body
@@ -54,13 +55,15 @@ cdef class HTTPConnection(Responder):
     cpdef shutdown(self)
     cpdef disconnect_app(self)
     cpdef abort(self)
-    cpdef bint is_overdue(self, double now)
-    cpdef on_deadline(self, double now)
+    cpdef bint is_due(self, double now)
+    cpdef on_tick(self, double now)
+    cdef _lose(self)
     cdef _on_write_deadline(self)
     cdef _on_request_deadline(self)
     cdef _on_read_deadline(self)
     cdef _pump(self)
     cdef _process_events(self)
+    cdef _take_body(self, int event)
     cdef _schedule_pump(self)
     cdef _drop_body(self, Py_ssize_t size)
     cdef _update_reading(self)
@@ -87,4 +90,5 @@ cdef class HTTPConnection(Responder):
 cdef class Drained(Step):
     cdef HTTPConnection _connection
 
+cdef _reset_on_close(transport)
 cdef _address(address, bint is_server)

@@ -25,6 +25,8 @@ cdef class HTTPCycle:
     cpdef dict take(self)
     cpdef wait(self)
     cdef _reject(self, kind)
+    cpdef flush_start(self)
+    cdef _log_error(self, error)
     cdef _start(self, dict message)
     cdef _send_body(self, dict message)
     cdef _send_trailers(self, dict message)

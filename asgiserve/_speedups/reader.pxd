@@ -30,6 +30,7 @@ cdef class RequestReader:
     cdef object _fault
 
     cpdef feed(self, bytes data)
+    cpdef Py_ssize_t input_size(self)
     cpdef bint has_input(self)
     cpdef bint is_complete(self)
     cpdef bint is_idle(self)

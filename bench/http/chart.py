@@ -71,7 +71,7 @@ def _text(x: float, y: float, words: str, anchor: str = "start", extra: str = ""
 
 def _legend(names: list[str]) -> list[str]:
     parts = []
-    x = float(LEFT)
+    x = 16.0
     for name in reversed(names):
         mark, color = MARKS[name]
         parts += [mark(x, 40, color), _text(x + 12, 45, LABELS[name])]
@@ -96,7 +96,7 @@ def svg(results: Results) -> Optional[str]:
     def place(value: float) -> float:
         return LEFT + WIDTH * math.log(value / low) / math.log(high / low)
 
-    width = max(LEFT + WIDTH + RIGHT, LEFT + sum(34 + 7.2 * len(LABELS[name]) for name in names))
+    width = max(LEFT + WIDTH + RIGHT, 16 + sum(34 + 7.2 * len(LABELS[name]) for name in names))
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {bottom + 16}" width="{width:.0f}" '
         f'font-family="system-ui, sans-serif" font-size="14" fill="{TEXT}" role="img">',

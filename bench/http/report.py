@@ -88,8 +88,8 @@ def _capacity_table(results: Results, columns: list[str]) -> list[str]:
     for workload, row in _rows(results):
         own, target = capacity(row, "asgiserve"), workload.target
         verdict = "-" if target is None else f"{target:g}"
-        if own is not None and target is not None:
-            verdict += " met" if own >= target else " **missed**"
+        if target is not None and (own is not None or _failed(row, "asgiserve")):
+            verdict += " met" if own is not None and own >= target else " **missed**"
         cells = ["**failed**" if _failed(row, name) else _number(capacity(row, name)) for name in columns]
         rows.append([workload.title, verdict, *cells])
     return _table(["capacity, uvicorn httptools = 1", "promise", *(LABELS[name] for name in columns)], rows)
@@ -145,7 +145,7 @@ def _log_lines(results: Results, columns: list[str]) -> list[str]:
             {"off": results["plaintext"][name], "on": results["logged"].get(name, Cell())}, "off", "on"
         )
         if ratio:
-            costs.append(f"{LABELS[name]} +{(ratio - 1) * 100:.0f} %")
+            costs.append(f"{LABELS[name]} {(ratio - 1) * 100:+.0f} %")
     return [f"The access log adds to the CPU of a plaintext request: {', '.join(costs)}.", ""]
 
 

@@ -18,6 +18,6 @@ def test_connection(name: str, stack: Stack, measure: Measure) -> None:
     """100 times the reads of a case."""
     case = CASES[name]
     driver = Driver(stack, case.app)
-    driver.check(case.reads, case.responses, case.body)
-    measure(f"connection: {name}", lambda: driver.run(case.reads, EXCHANGES), EXCHANGES * case.responses)
+    driver.check(case)
+    measure(f"connection: {name}", lambda: driver.run(case, EXCHANGES), EXCHANGES * case.responses)
     driver.close()

@@ -1,8 +1,7 @@
 """Fixtures of the end-to-end tests.
 
-`stack` comes from tests/conftest.py. With ASGISERVE_E2E_SERVER=uvicorn the same tests run against uvicorn instead, which
-shows whether a test asks for something particular to asgiserve; tests that do say so with the `ours` fixture and are
-skipped then.
+`stack` comes from tests/conftest.py. With ASGISERVE_E2E_SERVER=uvicorn the same tests run against uvicorn, which
+shows whether a test asks for something particular to asgiserve; those that do use the `ours` fixture and are skipped.
 """
 
 from __future__ import annotations

@@ -162,6 +162,9 @@ class Server(Process):
         self.tracebacks = tracebacks
         address = str(workdir / "s") if uds else ("127.0.0.1", free_port())
         bind = ["--uds", address] if uds else ["--host", "127.0.0.1", "--port", address[1]]
+        if not self.is_uvicorn:
+            # Say ASGISERVE_E2E_OPTIONS="--loop asyncio" to run all tests with more options.
+            options = (*os.environ.get("ASGISERVE_E2E_OPTIONS", "").split(), *options)
         argv = [sys.executable, *self._command(flavour), app, "--app-dir", APPS, *bind, *options]
         super().__init__(argv, address, workdir, env=self._environment())
         self._checked = 0

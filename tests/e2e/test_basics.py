@@ -261,6 +261,15 @@ def test_a_broken_response_shows_as_truncated(serve, dial, path, ours):
     assert caught.value.partial.status == 200
 
 
+def test_a_broken_response_to_http_1_0_is_reset(serve, dial, ours):
+    """Where the end of the connection is the end of the body, only a reset tells that the body is not whole."""
+    wire = dial(serve("raw_app:app", tracebacks=True))
+    wire.send(encode("GET", "/fail-late", version="1.0"))
+    with pytest.raises(ConnectionResetError):
+        while wire.sock.recv(65536):
+            pass
+
+
 def test_access_log(start, dial, ours):
     server = start("raw_app:app")
     wire = dial(server)

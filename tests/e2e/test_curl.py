@@ -87,6 +87,19 @@ def test_unix_socket(serve, curl):
     assert out == PAYLOAD
 
 
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+def test_refused_upgrade_with_a_body(raw, curl, ours, protocol):
+    """The request is served as HTTP/1.1, its body read, and the connection stays in step."""
+    upgrade = ["--header", f"Upgrade: {protocol}", "--header", "Connection: Upgrade"]
+    arguments = [*upgrade, "--data-binary", "upgraded?", raw.url + "/echo"]
+    out = curl("--write-out", "|%{num_connects}\n", *arguments, raw.url + "/echo")
+    assert out.splitlines() == [b"upgraded?|1", b"upgraded?|0"]
+
+
+def test_http_2_upgrade_is_ignored(raw, curl):
+    assert curl("--http2", raw.url + "/hello") == b"Hello, world!"
+
+
 def test_parallel(raw, curl):
     out = curl("--parallel", "--parallel-max", "50", raw.url + "/scope?n=[1-100]")
     assert out.count(b'"type": "http"') == 100

@@ -77,9 +77,9 @@ def test_async_stream_up_and_down(raw, library):
             await asyncio.sleep(0)
 
     async def main():
-        async with httpx.AsyncClient(base_url=raw.url, timeout=20, trust_env=False) as client:
-            async with client.stream("POST", "/echo-stream", content=pieces()) as response:
-                return b"".join([piece async for piece in response.aiter_bytes()])
+        client = httpx.AsyncClient(base_url=raw.url, timeout=20, trust_env=False)
+        async with client, client.stream("POST", "/echo-stream", content=pieces()) as response:
+            return b"".join([piece async for piece in response.aiter_bytes()])
 
     assert asyncio.run(main()) == BLOCK * 16
 

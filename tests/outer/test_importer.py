@@ -281,8 +281,7 @@ def test_app_dir(tmp_path, monkeypatch):
 
 
 def test_the_path_is_left_alone_for_an_object(monkeypatch):
-    monkeypatch.setattr(sys, "path", ["one"])
-    importer_path = list(sys.path)
-    Config(coroutine, http="h11").load_stack()
+    before = list(sys.path)
+    monkeypatch.setattr(sys, "path", list(before))
     Config(coroutine, http="h11").load()
-    assert sys.path == importer_path
+    assert sys.path == before

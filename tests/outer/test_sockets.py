@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -115,6 +116,29 @@ def test_a_name_with_an_address_that_is_not_there(listen, monkeypatch):
     assert "not one of this machine" in refused("gone.example", 0)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [])
     assert "no address" in refused("empty.example", 0)
+
+
+def test_a_free_port_that_is_taken_at_the_next_address(listen, monkeypatch):
+    original = sockets._bind_one
+    calls = []
+
+    def bind(family, address, where, dual_stack=False):
+        calls.append(address)
+        if len(calls) == 2:
+            failure = BindError("taken")
+            failure.errno = errno.EADDRINUSE
+            raise failure
+        return original(family, address, where, dual_stack)
+
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n}", 0)) for n in (1, 2)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(sockets, "_bind_one", bind)
+    try:
+        listeners = listen("two.example", 0)
+    except BindError:
+        pytest.skip("this system has one loopback address only")
+    assert len(calls) == 4
+    assert len({sock.getsockname()[1] for sock in listeners.sockets}) == 1
 
 
 def test_a_name_that_nobody_knows(monkeypatch):

@@ -116,9 +116,12 @@ async def upload(title: str = Form(...), files: List[UploadFile] = File(...)):  
 async def digest(request: Request):
     """The body as a stream, never held as a whole."""
     size, md5 = 0, hashlib.md5()
-    async for piece in request.stream():
-        size += len(piece)
-        md5.update(piece)
+    try:
+        async for piece in request.stream():
+            size += len(piece)
+            md5.update(piece)
+    finally:
+        notes.append("ended:" + request.query_params.get("key", ""))
     return {"size": size, "md5": md5.hexdigest()}
 
 

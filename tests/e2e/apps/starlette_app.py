@@ -35,7 +35,14 @@ async def zipped(request):
 
 
 async def body(request):
-    return JSONResponse({"size": len(await request.body())})
+    try:
+        return JSONResponse({"size": len(await request.body())})
+    finally:
+        notes.append("ended:" + request.query_params.get("key", ""))
+
+
+async def get_notes(request):
+    return JSONResponse([note for note in notes if note.endswith(":" + request.query_params["key"])])
 
 
 async def form(request):
@@ -94,6 +101,7 @@ app = Starlette(
         Route("/zipped", zipped),
         Route("/body", body, methods=["POST"]),
         Route("/form", form, methods=["POST"]),
+        Route("/notes", get_notes),
         Route("/stream", stream),
         Route("/file", file),
         Route("/fail", fail),
