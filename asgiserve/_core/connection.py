@@ -14,6 +14,7 @@ from math import inf
 from typing import Any, Optional
 
 from .._consts import (
+    BODY,
     BODY_END,
     END,
     FRAMING_CHUNKED,
@@ -78,6 +79,7 @@ class HTTPConnection(Responder):
         "_has_ended",
         "_drained",
         "_continue_due",
+        "_is_launch_due",
         # the response
         "_head",
         "_keep_alive",
@@ -121,6 +123,7 @@ class HTTPConnection(Responder):
         self._has_ended: bool = False
         self._drained: int = 0
         self._continue_due: bool = False
+        self._is_launch_due: bool = False
         self._head: Optional[RequestHead] = None
         self._keep_alive: bool = True
         self._status: int = 0
@@ -314,12 +317,20 @@ class HTTPConnection(Responder):
                 reader.next_message()
             event = reader.next_event()
             if event == NEED_DATA:
+                if self._is_launch_due:
+                    self._launch()
                 return
-            if event == REQUEST_END or event == REQUEST:
-                self._start_request(reader.head, event == REQUEST_END)
+            if event == REQUEST_END:
+                self._start_request(reader.head, True)
+                if self._is_launch_due:
+                    self._launch()
+            elif event == REQUEST:
+                self._start_request(reader.head, False)
             else:
                 self._continue_due = False  # the client did not wait
                 self._take_body(event)
+                if self._is_launch_due and event != BODY:
+                    self._launch()
 
     def _take_body(self, event: int) -> None:
         if event == END:
@@ -370,7 +381,7 @@ class HTTPConnection(Responder):
             # A little is taken in, so that the end of the connection is seen while the application works.
             pause = reader.input_size() >= INPUT_HIGH_WATER
         else:
-            pause = cycle.buffered >= BODY_HIGH_WATER
+            pause = cycle.buffered >= BODY_HIGH_WATER and not cycle.is_woken
             is_due = not (pause or self._continue_due or self._has_ended)
             self._read_deadline = state.now + state.timeout_body if is_due else inf
         if pause != self._is_reading_paused:
@@ -404,11 +415,16 @@ class HTTPConnection(Responder):
         self._cycle = cycle
         if self._has_ended:
             cycle.disconnect(False)
-        scope = http_scope(head, self._scheme, self._client, self._server, state.root_path, state.lifespan_state)
-        self._run(cycle, scope)
+        # What of the body is already here goes to the cycle first: then the application need not wait for it.
+        self._is_launch_due = True
 
-    def _run(self, cycle: HTTPCycle, scope: "dict[str, Any]") -> None:
+    def _launch(self) -> None:
+        """Start the application for the current request."""
         state = self._state
+        cycle = self._cycle
+        assert cycle is not None
+        self._is_launch_due = False
+        scope = http_scope(cycle.head, self._scheme, self._client, self._server, state.root_path, state.lifespan_state)
         try:
             task = state.launcher.launch(state.app(scope, cycle.receive, cycle.send))
         except Exception as error:  # an application that fails before it returns an awaitable
@@ -589,6 +605,7 @@ class HTTPConnection(Responder):
         state = self._state
         state.active -= 1
         self._is_start_held = False
+        self._is_launch_due = False
         self._cycle = None
         self._request_deadline = inf
         self._continue_due = False

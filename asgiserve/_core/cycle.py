@@ -33,6 +33,7 @@ class HTTPCycle:
         head: the request's head.
         state: one of the cycle states in `_consts`.
         buffered: body bytes that the application has not received.
+        is_woken: whether the application waited for the last of them and is about to take them.
         waiters: who waits in receive().
     """
 
@@ -40,6 +41,7 @@ class HTTPCycle:
         "head",
         "state",
         "buffered",
+        "is_woken",
         "waiters",
         "task",
         "_responder",
@@ -54,6 +56,7 @@ class HTTPCycle:
         self.head: RequestHead = head
         self.state: int = WAIT_START
         self.buffered: int = 0
+        self.is_woken: bool = False
         self.waiters: Optional[Waiters] = None
         self.task: Any = None
         self._responder: Responder = responder
@@ -96,8 +99,7 @@ class HTTPCycle:
 
     def wake(self) -> None:
         """Wake who waits in receive()."""
-        if self.waiters is not None:
-            self.waiters.wake()
+        self.is_woken = self.waiters is not None and self.waiters.wake()
 
     # -- the application's side
 
@@ -112,6 +114,7 @@ class HTTPCycle:
         chunks = self._chunks
         if chunks is not None:
             self._chunks = None
+            self.is_woken = False
             body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             self.buffered = 0
             if self._body_ended:

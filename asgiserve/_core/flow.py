@@ -25,14 +25,17 @@ class Waiters:
         self._futures.append(future)
         return future
 
-    def wake(self) -> None:
-        """Wake all that wait now."""
+    def wake(self) -> bool:
+        """Wake all that wait now; return whether there was any."""
         futures = self._futures
+        woken = False
         if futures:
             self._futures = []
             for future in futures:
                 if not future.done():
                     future.set_result(None)
+                    woken = True
+        return woken
 
 
 class Step:

@@ -8,7 +8,7 @@ from asgiserve._speedups.state cimport ServerState
 from asgiserve._speedups.wire cimport ResponseEncoder, encode_chunk, encode_informational, encode_trailers
 
 cdef Ready READY
-cdef int BODY_END, END, NEED_DATA, REQUEST, REQUEST_END
+cdef int BODY, BODY_END, END, NEED_DATA, REQUEST, REQUEST_END
 cdef int FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE
 cdef Py_ssize_t BODY_HIGH_WATER, INPUT_HIGH_WATER, CORK_LIMIT, COPY_LIMIT, DRAIN_LIMIT
 cdef double LINGER_TIME, inf
@@ -31,6 +31,7 @@ cdef class HTTPConnection(Responder):
     cdef bint _has_ended
     cdef Py_ssize_t _drained
     cdef bint _continue_due
+    cdef bint _is_launch_due
     cdef RequestHead _head
     cdef bint _keep_alive
     cdef int _status
@@ -68,7 +69,7 @@ cdef class HTTPConnection(Responder):
     cdef _drop_body(self, Py_ssize_t size)
     cdef _update_reading(self)
     cdef _start_request(self, RequestHead head, bint body_ended)
-    cdef _run(self, HTTPCycle cycle, dict scope)
+    cdef _launch(self)
     cdef RequestHead _request_head(self)
     cdef _send_head(self, bytes body, bint is_last)
     cdef _count_body(self, Py_ssize_t size, bint is_last)

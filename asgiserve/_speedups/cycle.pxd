@@ -9,6 +9,7 @@ cdef class HTTPCycle:
     cdef readonly RequestHead head
     cdef readonly int state
     cdef readonly Py_ssize_t buffered
+    cdef readonly bint is_woken
     cdef readonly Waiters waiters
     cdef public object task
     cdef Responder _responder

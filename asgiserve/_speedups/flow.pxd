@@ -3,7 +3,7 @@ cdef class Waiters:
     cdef list _futures
 
     cpdef add(self)
-    cpdef wake(self)
+    cpdef bint wake(self) except -1
 
 cdef class Step:
     cpdef send(self, value)
