@@ -366,10 +366,12 @@ class HTTPConnection(Responder):
         state = self._state
         cycle = self._cycle
         if cycle is None:
-            if self._has_ended:
+            if self._has_ended and not (self._is_write_paused and reader.has_input()):
                 self._close()
                 return
-            if reader.body_left() != 0:
+            if self._is_write_paused:
+                self._read_deadline = inf  # the client has to take something first: the write deadline is at work
+            elif reader.body_left() != 0:
                 self._read_deadline = state.now + state.timeout_body
             elif reader.is_idle():
                 self._read_deadline = state.now + state.timeout_keep_alive

@@ -1,0 +1,200 @@
+"""The HTTP scope (ASGI HTTP spec 2.5, "HTTP Connection Scope")."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from harness import GET, request, serve
+
+from core.apps import echo, hello
+
+KEYS = {
+    "type", "asgi", "http_version", "server", "client", "scheme", "method", "root_path", "path", "raw_path",
+    "query_string", "headers", "state", "extensions",
+}  # fmt: skip
+
+
+def scope_of(stack, data=GET, **options):
+    client = serve(stack, echo, **options)
+    client.feed(data)
+    assert client.response().status == 200
+    return client.scopes[0]
+
+
+def test_keys_and_types(stack):
+    scope = scope_of(stack)
+    assert type(scope) is dict
+    assert set(scope) == KEYS
+    assert all(type(key) is str for key in scope)
+    assert scope["type"] == "http"
+    assert type(scope["method"]) is str
+    assert type(scope["path"]) is str
+    assert type(scope["raw_path"]) is bytes
+    assert type(scope["query_string"]) is bytes
+
+
+def test_versions(stack):
+    assert scope_of(stack)["asgi"] == {"version": "3.0", "spec_version": "2.5"}
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_http_version(stack, version):
+    assert scope_of(stack, request(version=version))["http_version"] == version
+
+
+def test_scheme(stack):
+    assert scope_of(stack)["scheme"] == "http"
+    assert scope_of(stack, extra={"sslcontext": object()})["scheme"] == "https"
+
+
+def test_path_is_decoded_and_raw_path_is_not(stack):
+    scope = scope_of(stack, request(target="/a%20b/%E2%82%AC%2F?x=%20"))
+    assert scope["path"] == "/a b/\u20ac/"
+    assert scope["raw_path"] == b"/a%20b/%E2%82%AC%2F"
+    assert scope["query_string"] == b"x=%20"
+
+
+@pytest.mark.parametrize(("target", "query"), [("/", b""), ("/?", b""), ("/?a", b"a"), ("/?a?b", b"a?b")])
+def test_query_string(stack, target, query):
+    assert scope_of(stack, request(target=target))["query_string"] == query
+
+
+def test_root_path_is_a_prefix_of_path_only(stack):
+    scope = scope_of(stack, request(target="/x%41"), root_path="/api")
+    assert scope["root_path"] == "/api"
+    assert scope["path"] == "/api/xA"
+    assert scope["raw_path"] == b"/x%41"
+    scope = scope_of(stack)
+    assert scope["root_path"] == ""
+    assert scope["path"] == "/"
+
+
+def test_headers(stack):
+    scope = scope_of(stack, request("GET", "/", "X-A: 1", "Accept: */*", "x-a: 2", "X-EMPTY:"))
+    assert [tuple(pair) for pair in scope["headers"]] == [
+        (b"host", b"h"),
+        (b"x-a", b"1"),
+        (b"accept", b"*/*"),
+        (b"x-a", b"2"),
+        (b"x-empty", b""),
+    ]
+    assert all(type(name) is bytes and type(value) is bytes for name, value in scope["headers"])
+
+
+def test_no_headers(stack):
+    assert list(scope_of(stack, request(version="1.0", host=None))["headers"]) == []
+
+
+@pytest.mark.parametrize(
+    ("peername", "client"),
+    [
+        (("10.0.0.1", 1234), ("10.0.0.1", 1234)),
+        (("::1", 1234, 0, 0), ("::1", 1234)),
+        (None, None),
+        ("", None),
+        (b"", None),
+    ],
+)
+def test_client(stack, peername, client):
+    found = scope_of(stack, extra={"peername": peername})["client"]
+    assert (found and tuple(found)) == client
+    if found:
+        assert (type(found[0]), type(found[1])) == (str, int)
+
+
+@pytest.mark.parametrize(
+    ("sockname", "server"),
+    [
+        (("10.0.0.1", 80), ("10.0.0.1", 80)),
+        (("::1", 80, 0, 0), ("::1", 80)),
+        ("/run/app.sock", ("/run/app.sock", None)),
+        (b"\0abstract", ("\0abstract", None)),
+        (None, None),
+    ],
+)
+def test_server(stack, sockname, server):
+    found = scope_of(stack, extra={"sockname": sockname})["server"]
+    assert (found and tuple(found)) == server
+
+
+def test_state_is_a_shallow_copy(stack):
+    shared = []
+    mine = {"shared": shared}
+    client = serve(stack, hello, lifespan_state=mine)
+    client.feed(GET).feed(GET)
+    first, second = client.scopes
+    assert first["state"] == {"shared": shared}
+    assert first["state"]["shared"] is second["state"]["shared"] is shared
+    assert len({id(first["state"]), id(second["state"]), id(mine)}) == 3
+
+
+def test_state_is_read_when_the_request_comes(stack):
+    client = serve(stack, hello)
+    client.feed(GET)
+    client.state.lifespan_state = {"late": 1}
+    client.feed(GET)
+    assert [scope["state"] for scope in client.scopes] == [{}, {"late": 1}]
+
+
+def test_nothing_mutable_is_shared(stack):
+    """C4: what an application does to its scope never shows in another request."""
+    seen = []
+
+    async def vandal(scope, receive, send):
+        seen.append(copy.deepcopy(scope))
+        scope["asgi"]["version"] = "9"
+        scope["extensions"]["x"] = {}
+        for extension in scope["extensions"].values():
+            extension["y"] = 1
+        scope["state"]["z"] = 1
+        scope["headers"] = list(scope["headers"])
+        scope["headers"].append((b"evil", b"1"))
+        scope["headers"].clear()
+        scope.pop("path")
+        scope["new"] = 1
+        await hello(scope, receive, send)
+
+    client = serve(stack, vandal)
+    client.feed(GET * 2).feed(GET)
+    client.connect().feed(GET)
+    assert len(seen) == 4
+    assert all(scope == seen[0] for scope in seen)
+
+
+def test_headers_are_not_shared(stack):
+    client = serve(stack, hello)
+    client.feed(GET).feed(GET)
+    first, second = client.scopes
+    if isinstance(first["headers"], list):
+        first["headers"].clear()
+    assert len(list(second["headers"])) == 1
+
+
+def test_extensions(stack):
+    """C11, E12: announced where they hold, each with a dict."""
+    scope = scope_of(stack)
+    assert scope["extensions"] == {"http.response.trailers": {}, "http.response.early_hint": {}}
+    assert scope_of(stack, request(version="1.0"))["extensions"] == {}
+
+
+def test_only_plain_types(stack):
+    """C10."""
+
+    def check(value):
+        assert value is None or type(value) in (bytes, str, int, float, bool, list, tuple, dict)
+        if isinstance(value, dict):
+            value = [*value, *value.values()]
+        if isinstance(value, (list, tuple)):
+            for item in value:
+                check(item)
+
+    scope = scope_of(stack, request("POST", "/", "A: b", body=b"x"))
+    check(scope)
+
+
+def test_transfer_encoding_is_decoded(stack):
+    """H14."""
+    client = serve(stack, echo)
+    client.feed(request("POST", "/", "Transfer-Encoding: chunked") + b"3\r\nabc\r\n0\r\n\r\n")
+    assert client.response().body == b"abc"
