@@ -4,6 +4,7 @@ It knows the messages and the states they are allowed in, and never sees a byte 
 """
 
 import logging
+from asyncio import CancelledError
 from typing import Any, Optional
 
 from .._consts import DISCONNECTED, DONE, START_HELD, STREAMING, WAIT_START, WAIT_TRAILERS
@@ -238,10 +239,12 @@ class HTTPCycle:
     def task_done(self, task: Any) -> None:
         """Judge how the application ended; for Task.add_done_callback()."""
         self.task = None
-        if task.cancelled():
+        try:
+            error = task.exception()
+        except CancelledError:
             self.app_ended(None, True)
         else:
-            self.app_ended(task.exception(), False)
+            self.app_ended(error, False)
 
     def _log_error(self, error: BaseException) -> None:
         if self.state == DISCONNECTED and _is_disconnect(error):

@@ -1,8 +1,8 @@
 """Starting an application's task: the one place that knows how, on each Python version."""
 
-import asyncio
 import inspect
 import sys
+from asyncio import Task, iscoroutine
 from contextvars import copy_context
 from types import CoroutineType
 from typing import Any
@@ -28,13 +28,13 @@ class Launcher:
 
         On Python 3.12 and newer the task's first step is made before this returns, unless the loop has a task factory.
         """
-        if type(awaitable) is not CoroutineType and not asyncio.iscoroutine(awaitable):
+        if type(awaitable) is not CoroutineType and not iscoroutine(awaitable):
             awaitable = _wait_for(awaitable)
         context = self.context.copy()
         if _HAS_EAGER_START and self._loop.get_task_factory() is None:
             arguments = self._arguments
             arguments["context"] = context
-            return asyncio.Task(awaitable, **arguments)
+            return Task(awaitable, **arguments)
         if _HAS_CONTEXT:
             return self._loop.create_task(awaitable, context=context)
         return context.run(self._loop.create_task, awaitable)

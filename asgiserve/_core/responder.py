@@ -23,7 +23,7 @@ class Responder:
         """The application asks for a request body that has not come."""
         raise NotImplementedError
 
-    def send_early_hint(self, links: Any) -> None:
+    def send_early_hint(self, links: "list[Any]") -> None:
         """Send 103 (Early Hints) with these Link values, where the client takes it.
 
         Raises:
@@ -31,7 +31,7 @@ class Responder:
         """
         raise NotImplementedError
 
-    def start_response(self, status: int, headers: Any, wants_trailers: bool) -> None:
+    def start_response(self, status: int, headers: "list[Any]", wants_trailers: bool) -> None:
         """Check the head and hold it until the first body message.
 
         Raises:
@@ -49,7 +49,7 @@ class Responder:
         """
         raise NotImplementedError
 
-    def add_trailers(self, headers: Any) -> None:
+    def add_trailers(self, headers: "list[Any]") -> None:
         """Collect trailer fields."""
         raise NotImplementedError
 

@@ -3,10 +3,10 @@ cdef class Responder:
 
     cpdef body_taken(self)
     cpdef send_continue(self)
-    cpdef send_early_hint(self, links)
-    cpdef start_response(self, int status, headers, bint wants_trailers)
+    cpdef send_early_hint(self, list links)
+    cpdef start_response(self, int status, list headers, bint wants_trailers)
     cpdef send_body(self, bytes body, bint is_last)
-    cpdef add_trailers(self, headers)
+    cpdef add_trailers(self, list headers)
     cpdef send_trailers(self)
     cpdef response_complete(self)
     cpdef fail(self, int status)

@@ -328,6 +328,18 @@ def _limits() -> list[Case]:
             expect=[413],
         ),
         Case(
+            "body limit of zero, chunked",
+            post(b"Transfer-Encoding: chunked", body=b"1\r\nx\r\n0\r\n\r\n"),
+            settings={"limit_request_body": 0},
+            expect=[413],
+        ),
+        Case(
+            "body limit of zero, chunked and empty",
+            post(b"Transfer-Encoding: chunked", body=b"0\r\n\r\n"),
+            settings={"limit_request_body": 0},
+            expect=[Seen("POST")],
+        ),
+        Case(
             "body past its limit, second request",
             GET + post(b"Content-Length: 9", body=b"x" * 9),
             settings=body,

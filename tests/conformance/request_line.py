@@ -196,6 +196,7 @@ def _line_ends() -> list[Case]:
             [Seen("POST", body=b"ab"), Seen()],
         ),
         Case("CRLF between two requests", GET + b"\r\n" + GET, [Seen(), Seen()]),
+        Case("CRLF between ten requests", (GET + b"\r\n") * 10, [Seen()] * 10),
         Case("LF first", b"\n" + GET, [400]),
         Case("CR first", b"\r" + GET, [400]),
         Case("CRLF LF first", b"\r\n\n" + GET, [400]),

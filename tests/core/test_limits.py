@@ -11,15 +11,6 @@ CHUNKED = request("POST", "/", "Transfer-Encoding: chunked")
 KIB, MIB = 1024, 1024 * 1024
 
 
-@pytest.fixture
-def traced():
-    """Gives a function for the bytes of Python objects that are alive, and for the most there ever were."""
-    tracemalloc = pytest.importorskip("tracemalloc", exc_type=ImportError, reason="PyPy cannot trace memory")
-    tracemalloc.start()
-    yield tracemalloc.get_traced_memory
-    tracemalloc.stop()
-
-
 def flood(client, piece, size):
     """Send up to `size` bytes in pieces until the server ends the connection. Returns how many it took."""
     sent = 0

@@ -403,6 +403,77 @@ def test_a_stream_is_not_held_back(stack):
     assert client.response().chunks == [b"a", b"b"]
 
 
+LATE = {
+    "chunked": (request(), []),
+    "length": (request(), [(b"content-length", b"2")]),
+    "HEAD": (request("HEAD"), []),
+    "HEAD with a length": (request("HEAD"), [(b"content-length", b"2")]),
+    "HTTP/1.0": (request(version="1.0"), []),
+    "HTTP/1.0 with a length": (
+        request("GET", "/", "Connection: keep-alive", version="1.0"),
+        [(b"content-length", b"2")],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LATE)
+def test_a_head_does_not_wait_for_a_late_body(stack, kind):
+    """It is held for the first body message, but not for long: event streams open before their first event."""
+    data, headers = LATE[kind]
+
+    async def app(scope, receive, send):
+        await send(start(headers=headers))
+        await asyncio.sleep(10)
+        await send(body(b"ab"))
+
+    client = serve(stack, app)
+    client.feed(data)
+    assert client.output() == b""
+    client.advance(1)
+    assert client.output().startswith(b"HTTP/1.1 200 OK\r\n")
+    assert client.output().endswith(b"\r\n\r\n")
+    client.advance(10)
+    response = client.response()
+    assert response.complete
+    assert response.body == (b"" if data.startswith(b"HEAD") else b"ab")
+    assert client.closed == (kind == "HTTP/1.0")
+
+
+@pytest.mark.parametrize("kind", ["chunked", "length", "HTTP/1.0"])
+def test_a_late_body_that_never_comes(stack, server_log, kind):
+    """The head is out: the response is cut, and no 500 follows it."""
+    data, headers = LATE[kind]
+
+    async def app(scope, receive, send):
+        await send(start(headers=headers))
+        await asyncio.sleep(10)
+        raise LookupError
+
+    client = serve(stack, app)
+    client.feed(data)
+    client.advance(11)
+    assert [type(error) for error in server_log.take_errors()] == [LookupError]
+    response = client.response()
+    assert response.status == 200
+    assert response.body == b""
+    assert client.closed
+    assert client.transport.aborted if response.close_delimited else not response.complete
+
+
+def test_a_late_body_that_does_not_fit(stack, server_log):
+    async def app(scope, receive, send):
+        await send(start(headers=[(b"content-length", b"3")]))
+        await asyncio.sleep(1)
+        await send(body(b"abcd"))
+
+    client = serve(stack, app)
+    client.feed(GET)
+    client.advance(2)
+    assert len(server_log.take_errors()) == 1
+    assert client.response().body == b""
+    assert not client.response().complete
+
+
 def test_large_bodies_are_written_in_one_piece_or_more(stack):
     client = serve(stack, answering(200, (), b"x" * 5_000_000))
     client.feed(GET)

@@ -1,0 +1,217 @@
+"""Output: the sending side of a transport. It collects, writes, waits for the peer to take something, and ends."""
+
+import os
+import socket
+import struct
+from math import inf
+from typing import Any, Optional
+
+from .flow import Step, Waiters
+from .state import ServerState
+
+#: Bytes that are collected while input is processed before they go to the transport.
+CORK_LIMIT = 64 * 1024
+#: `struct linger`: on, for no time.
+_LINGER_NOT = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+
+
+class Output:
+    """Sends for one connection. attach() gives it the transport.
+
+    Attributes:
+        is_paused: whether the transport asked to write no more for now.
+        is_closing: whether nothing more is sent, because the connection is being closed or is lost.
+        is_lost: whether the transport can send nothing more.
+        deadline: when the peer has to have taken something, in the event loop's time.
+    """
+
+    __slots__ = (
+        "is_paused",
+        "is_closing",
+        "is_lost",
+        "deadline",
+        "_state",
+        "_transport",
+        "_waiters",
+        "_is_corked",
+        "_corked",
+        "_corked_size",
+        "_unwritten",
+    )
+
+    def __init__(self, state: ServerState) -> None:
+        self.is_paused: bool = False
+        self.is_closing: bool = False
+        self.is_lost: bool = False
+        self.deadline: float = inf
+        self._state: ServerState = state
+        self._transport: Any = None
+        self._waiters: Optional[Waiters] = None
+        self._is_corked: bool = False
+        self._corked: Optional[list[bytes]] = None
+        self._corked_size: int = 0
+        self._unwritten: int = 0  # bytes in the transport's buffer when the deadline was set
+
+    def attach(self, transport: Any) -> None:
+        """Take the transport to write to."""
+        self._transport = transport
+
+    # -- writing
+
+    def cork(self) -> None:
+        """Collect what is written until uncork(): responses to requests that came together leave together."""
+        self._is_corked = True
+
+    def uncork(self) -> None:
+        """Write what was collected."""
+        self._is_corked = False
+        self._flush()
+
+    def write(self, data: bytes) -> None:
+        """Write, or collect; nothing happens when the connection is closing."""
+        if self.is_closing:
+            return
+        if self._is_corked:
+            if self._corked is None:
+                self._corked = [data]
+            else:
+                self._corked.append(data)
+            self._corked_size += len(data)
+            if self._corked_size > CORK_LIMIT and not self._is_dead():
+                self._flush()
+        elif not self._is_dead():
+            self._put(data)
+
+    def write_pair(self, first: bytes, second: bytes) -> None:
+        """Write both, one behind the other, without joining them."""
+        if self.is_closing or self._is_dead():
+            return
+        self._flush()
+        if self.is_paused:
+            self._unwritten += len(first) + len(second)
+        self._transport.writelines([first, second])
+
+    def _flush(self) -> None:
+        corked = self._corked
+        if corked is not None:
+            self._corked = None
+            self._corked_size = 0
+            if not self.is_lost:
+                self._put(corked[0] if len(corked) == 1 else b"".join(corked))
+
+    def _put(self, data: bytes) -> None:
+        if self.is_paused:
+            self._unwritten += len(data)
+        self._transport.write(data)
+
+    def _is_dead(self) -> bool:
+        """Whether a write has failed and connection_lost() has yet to come: who writes on and on has to be told."""
+        if self._transport.is_closing():
+            self.is_closing = self.is_lost = True
+        return self.is_lost
+
+    # -- waiting
+
+    def pause(self) -> None:
+        """The transport's buffer is full: senders wait, and the peer has to take something."""
+        self.is_paused = True
+        self._watch()
+
+    def resume(self) -> None:
+        """The transport's buffer has room again."""
+        self.is_paused = False
+        if not self.is_closing:
+            self.deadline = inf
+        self._wake()
+
+    def is_writable(self) -> bool:
+        """Whether a sender may go on: there is room, or nobody left to write to."""
+        return not self.is_paused or self.is_closing
+
+    def wait(self) -> Any:
+        """Return a future that is done when writing may be possible again."""
+        if self._waiters is None:
+            self._waiters = Waiters(self._state.loop)
+        return self._waiters.add()
+
+    def _wake(self) -> None:
+        if self._waiters is not None:
+            self._waiters.wake()
+
+    def _watch(self) -> None:
+        self._unwritten = self._transport.get_write_buffer_size()
+        self.deadline = self._state.now + self._state.timeout_write
+
+    def is_stuck(self) -> bool:
+        """Whether the peer took nothing until the deadline; otherwise the time starts again."""
+        unwritten = self._transport.get_write_buffer_size()
+        if 0 < unwritten < self._unwritten:
+            self._watch()
+            return False
+        return True
+
+    # -- the end
+
+    def close(self) -> None:
+        """Close when what was written has left."""
+        if self.is_lost:
+            return
+        self._flush()
+        self.is_closing = True
+        self._watch()
+        self._transport.close()
+        self._wake()
+
+    def end(self) -> bool:
+        """End our side and leave the other open; False when the transport cannot do that."""
+        if not self._transport.can_write_eof():
+            return False
+        self._flush()
+        self.is_closing = True
+        try:
+            self._transport.write_eof()
+        except OSError:  # the peer has reset the connection
+            return False
+        self._wake()
+        return True
+
+    def reset(self) -> None:
+        """Reset the connection, which no peer takes for an orderly end; what it has not taken is lost."""
+        if self._transport is not None:
+            self._flush()
+            sock = self._transport.get_extra_info("socket")
+            if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+                try:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+                except OSError:
+                    pass  # it is closed already
+            self._transport.abort()
+        self.is_closing = True
+        self._corked = None
+        self._wake()
+
+    def lose(self) -> None:
+        """The transport is gone."""
+        self.is_closing = self.is_lost = True
+        self.deadline = inf
+        self._corked = None
+        self._wake()
+
+
+class Drained(Step):
+    """Done when the peer has taken enough of what was written, or is gone."""
+
+    __slots__ = ("_output",)
+
+    def __init__(self, output: Output) -> None:
+        self._output: Output = output
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+    def send(self, value: Any) -> Any:
+        """Return a future while writing is paused."""
+        output = self._output
+        if output.is_writable():
+            raise StopIteration
+        return output.wait()

@@ -1,0 +1,41 @@
+from asgiserve._speedups.flow cimport Step, Waiters
+from asgiserve._speedups.state cimport ServerState
+
+cdef Py_ssize_t CORK_LIMIT
+cdef double inf
+
+cdef class Output:
+    cdef readonly bint is_paused
+    cdef readonly bint is_closing
+    cdef readonly bint is_lost
+    cdef readonly double deadline
+    cdef ServerState _state
+    cdef object _transport
+    cdef Waiters _waiters
+    cdef bint _is_corked
+    cdef list _corked
+    cdef Py_ssize_t _corked_size
+    cdef Py_ssize_t _unwritten
+
+    cpdef attach(self, transport)
+    cpdef cork(self)
+    cpdef uncork(self)
+    cpdef write(self, bytes data)
+    cpdef write_pair(self, bytes first, bytes second)
+    cdef _flush(self)
+    cdef _put(self, bytes data)
+    cdef bint _is_dead(self) except -1
+    cpdef pause(self)
+    cpdef resume(self)
+    cpdef bint is_writable(self)
+    cpdef wait(self)
+    cdef _wake(self)
+    cdef _watch(self)
+    cpdef bint is_stuck(self) except -1
+    cpdef close(self)
+    cpdef bint end(self) except -1
+    cpdef reset(self)
+    cpdef lose(self)
+
+cdef class Drained(Step):
+    cdef Output _output
