@@ -89,6 +89,16 @@ COMMON_FIELDS = (
     b"x-requested-with",
 )
 
+#: Common fields whose values come again and again and are no secret: the compiled parser hands out one shared pair of
+#: name and value while it meets the same one. Nothing here identifies or authorises a person.
+REPEATED_FIELDS = frozenset(
+    (b"host", b"connection", b"te", b"accept", b"accept-charset", b"accept-encoding", b"accept-language")
+    + (b"cache-control", b"content-type", b"dnt", b"keep-alive", b"origin", b"pragma", b"priority", b"sec-ch-ua")
+    + (b"sec-ch-ua-mobile", b"sec-ch-ua-platform", b"sec-fetch-dest", b"sec-fetch-mode", b"sec-fetch-site")
+    + (b"sec-fetch-user", b"sec-gpc", b"upgrade-insecure-requests", b"user-agent", b"via", b"x-forwarded-host")
+    + (b"x-forwarded-port", b"x-forwarded-prefix", b"x-forwarded-proto", b"x-requested-with")
+)
+
 #: The methods that are served; any other token is answered with 501. A test keeps them equal to llhttp's table.
 METHODS = (
     "DELETE",

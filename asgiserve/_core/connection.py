@@ -299,6 +299,8 @@ class HTTPConnection(Responder):
             if self._has_ended and not (self._output.is_paused and reader.has_input()):
                 self._close()
                 return
+            if reader.is_complete() and not self._output.is_paused:
+                reader.next_message()  # and with it, forget the last one
             if self._output.is_paused:
                 self._read_deadline = inf  # the client has to take something first: the write deadline is at work
             elif reader.body_left() != 0:

@@ -84,9 +84,7 @@ class RequestHead:
         elif field == FIELD_CONNECTION:
             self.connection = value if self.connection is None else self.connection + b"," + value
         elif field == FIELD_TRANSFER_ENCODING:
-            self.transfer_encoding = (
-                value if self.transfer_encoding is None else self.transfer_encoding + b"," + value
-            )
+            self.transfer_encoding = value if self.transfer_encoding is None else self.transfer_encoding + b"," + value
         elif field == FIELD_EXPECT:
             self.expect = value if self.expect is None else self.expect + b"," + value
         elif field == FIELD_TE:

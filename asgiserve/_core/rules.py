@@ -22,9 +22,7 @@ _FIELD_LINE = re.compile(TOKEN + rb":" + FIELD_VALUE)
 _TOKEN_ONLY = re.compile(TOKEN)
 _ABSOLUTE_FORM = re.compile(rb"(?i:https?)://([^/?]*)(.*)")
 _PORT = rb"(?::([0-9]*))?"
-_HOST = re.compile(
-    rb"(?:\[([0-9A-Fa-f:.]+)\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)" + _PORT
-)
+_HOST = re.compile(rb"(?:\[([0-9A-Fa-f:.]+)\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)" + _PORT)
 _METHOD_NAMES = {name.encode(): name for name in METHODS}
 
 #: Content-Length beyond this cannot be counted in a signed 64-bit integer.

@@ -213,5 +213,3 @@ def _to_bytes(item: object) -> bytes:
     if isinstance(item, (bytes, bytearray, memoryview)):
         return bytes(item)
     raise AppError(f"header names and values must be bytes, not {type(item).__name__}: {item!r}")
-
-

@@ -1,13 +1,16 @@
 """HeadParser over llhttp: the compiled twin of `_core/parser.py`.
 
-llhttp sees whole heads only, and its callbacks only note where in the input a part stands; the Python objects are made afterwards, from a
-head that is known to be well formed. So the parser keeps nothing between two calls, and one C parser serves all connections of a process:
-parse() neither releases the GIL nor calls back into Python while it runs.
+llhttp sees whole heads only, and its callbacks only note where in the input a part stands; the Python objects are made
+afterwards, from a head that is known to be well formed. So no call depends on an earlier one, and one C parser serves
+all connections of a process: parse() neither releases the GIL nor calls back into Python while llhttp runs.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_New, PyList_SET_ITEM
+from cpython.ref cimport Py_INCREF
+from libc.stdint cimport uint64_t
 from libc.stdlib cimport realloc
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memcpy
 
 from asgiserve._speedups.cllhttp cimport (
     HPE_PAUSED_UPGRADE,
@@ -26,7 +29,7 @@ from asgiserve._speedups.cllhttp cimport (
 from asgiserve._speedups.head cimport RequestHead
 from asgiserve._speedups.rules cimport set_target
 
-from .._consts import COMMON_FIELDS, METHODS, NOTED_FIELDS
+from .._consts import COMMON_FIELDS, METHODS, NOTED_FIELDS, REPEATED_FIELDS
 
 PARSER_VERSION = f"llhttp {LLHTTP_VERSION_MAJOR}.{LLHTTP_VERSION_MINOR}.{LLHTTP_VERSION_PATCH}"
 
@@ -102,17 +105,23 @@ cdef unsigned char _in_target[256]
 cdef enum:
     MAX_NAME = 64
     TABLE_SIZE = 512
+    PAIRS_SIZE = 512
+    MAX_SHARED_VALUE = 256
 
 #: Common names: an open hash table of borrowed references into _names, which lives as long as the module.
 cdef struct Name:
     const char *text
     Py_ssize_t size
     int field
+    bint is_repeated
     void *name
 
 cdef Name _table[TABLE_SIZE]
 cdef list _names = []
 cdef list _methods = []
+
+#: The last (name, value) pair of a repeated field for each hash: most requests bring what an earlier one brought.
+cdef list _pairs = [None] * PAIRS_SIZE
 
 
 cdef inline unsigned int _hash(const unsigned char *text, Py_ssize_t size) noexcept:
@@ -142,6 +151,7 @@ cdef _make_tables():
         _table[slot].text = PyBytes_AS_STRING(name)
         _table[slot].size = PyBytes_GET_SIZE(name)
         _table[slot].field = NOTED_FIELDS.get(name, 0)
+        _table[slot].is_repeated = name in REPEATED_FIELDS
         _table[slot].name = <void *>name
     for code in range(47):
         text = llhttp_method_name(<llhttp_method_t>code).decode()
@@ -174,6 +184,8 @@ cdef class HeadParser:
         cdef const char *begin = text + start
         cdef Py_ssize_t index
         cdef str method
+        cdef list headers
+        cdef tuple pair
         _fields_count = 0
         _url = NULL
         _url_size = 0
@@ -191,10 +203,14 @@ cdef class HeadParser:
             return 0
         head.method = method
         head.minor_version = _parser.http_minor
-        head.headers = []
+        headers = PyList_New(_fields_count)
         for index in range(_fields_count):
-            if not _take_field(&_fields[index], head):
+            pair = _take_field(&_fields[index], head)
+            if pair is None:
                 return 0
+            Py_INCREF(pair)
+            PyList_SET_ITEM(headers, index, pair)
+        head.headers = headers
         return _parser.error_pos - text
 
 
@@ -228,8 +244,35 @@ cdef bint _take_origin_form(const char *begin, str method, RequestHead head) exc
     return True
 
 
-cdef bint _take_field(Field *field, RequestHead head) except -1:
-    """Add one field; False when its name is no token."""
+cdef inline unsigned int _hash_value(const char *value, Py_ssize_t size, unsigned int seed) noexcept:
+    """A hash over the length and the ends; it only has to spread, because a hit is compared in full."""
+    cdef uint64_t first = 0
+    cdef uint64_t last = 0
+    if size >= 8:
+        memcpy(&first, value, 8)
+        memcpy(&last, value + size - 8, 8)
+    else:
+        memcpy(&first, value, size)
+    first = (first ^ (last * 0x9E3779B97F4A7C15ULL) ^ <uint64_t>size ^ (<uint64_t>seed << 32)) * 0xD6E8FEB86659FD93ULL
+    return <unsigned int>(first >> 40) & (PAIRS_SIZE - 1)
+
+
+cdef tuple _shared_pair(bytes name, unsigned int slot, const char *value, Py_ssize_t size):
+    """Return (name, value), the one made for an earlier request where that is the same."""
+    cdef unsigned int at = _hash_value(value, size, slot)
+    cdef tuple pair = <tuple>_pairs[at]
+    cdef bytes known
+    if pair is not None and pair[0] is name:
+        known = <bytes>pair[1]
+        if PyBytes_GET_SIZE(known) == size and memcmp(PyBytes_AS_STRING(known), value, size) == 0:
+            return pair
+    pair = (name, PyBytes_FromStringAndSize(value, size))
+    _pairs[at] = pair
+    return pair
+
+
+cdef tuple _take_field(Field *field, RequestHead head):
+    """Return one field as (name, value) and note it where it counts; None when its name is no token."""
     cdef unsigned char lower[MAX_NAME]
     cdef const char *value = field.value
     cdef Py_ssize_t size = field.name_size
@@ -238,24 +281,26 @@ cdef bint _take_field(Field *field, RequestHead head) except -1:
     cdef unsigned int slot
     cdef int noted = 0
     cdef bytes name = None
-    cdef bytes content
+    cdef bint is_repeated = False
+    cdef tuple pair
     while value_size and (value[0] == b" " or value[0] == b"\t"):
         value += 1
         value_size -= 1
     while value_size and (value[value_size - 1] == b" " or value[value_size - 1] == b"\t"):
         value_size -= 1
     if size == 0:
-        return False
+        return None
     if size <= MAX_NAME:
         for index in range(size):
             lower[index] = _lower[<unsigned char>field.name[index]]
             if lower[index] == 0:
-                return False
+                return None
         slot = _hash(lower, size)
         while _table[slot].text is not NULL:
             if _table[slot].size == size and memcmp(_table[slot].text, lower, size) == 0:
                 name = <bytes>_table[slot].name
                 noted = _table[slot].field
+                is_repeated = _table[slot].is_repeated
                 break
             slot = (slot + 1) & (TABLE_SIZE - 1)
         if name is None:
@@ -263,10 +308,12 @@ cdef bint _take_field(Field *field, RequestHead head) except -1:
     else:
         for index in range(size):
             if _lower[<unsigned char>field.name[index]] == 0:
-                return False
+                return None
         name = PyBytes_FromStringAndSize(field.name, size).lower()
-    content = PyBytes_FromStringAndSize(value, value_size)
-    head.headers.append((name, content))
+    if is_repeated and value_size <= MAX_SHARED_VALUE:
+        pair = _shared_pair(name, slot, value, value_size)
+    else:
+        pair = (name, PyBytes_FromStringAndSize(value, value_size))
     if noted:
-        head.note(noted, content)
-    return True
+        head.note(noted, <bytes>pair[1])
+    return pair

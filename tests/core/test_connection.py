@@ -466,6 +466,21 @@ def test_eof_while_the_app_runs(stack):
     assert_over(client)
 
 
+def test_eof_and_then_an_error(stack, server_log):
+    """A client that ended its side still reads: it gets the 500."""
+
+    async def app(scope, receive, send):
+        await asyncio.sleep(1)
+        raise LookupError
+
+    client = serve(stack, app)
+    client.feed(GET).feed_eof()
+    client.advance(2)
+    assert [type(error) for error in server_log.take_errors()] == [LookupError]
+    assert client.response().status == 500
+    assert_over(client)
+
+
 def test_eof_in_a_body(stack):
     """The application is told; when it leaves it at that, nobody made a mistake that is to be logged as an error."""
     app = Idle()

@@ -455,6 +455,22 @@ def test_request_timeout_before_the_response(stack, server_log):
     assert len(server_log.warnings) == 1
 
 
+def test_request_timeout_while_reading_is_paused(stack):
+    """What the client has sent meanwhile is dropped, so that it comes to read the answer."""
+    app = Script(lambda scope, receive, send: asyncio.sleep(1000))
+    client = serve(stack, app, timeout_request=10)
+    client.feed(request("POST", "/", "Content-Length: 10000000"))
+    for _ in range(10):
+        client.feed(b"x" * 100_000)
+    assert client.paused
+    assert client.waiting
+    client.advance(10 + SLACK)
+    assert client.response().status == 504
+    assert not client.paused
+    assert client.waiting == 0
+    assert gone(client)
+
+
 def test_request_timeout_during_the_response(stack):
     async def app(scope, receive, send):
         await send(start())

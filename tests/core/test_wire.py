@@ -252,6 +252,12 @@ def test_length_of_the_application(stack):
     assert response.body == b"abcd"
 
 
+def test_length_zero_of_the_application(stack):
+    response = get(stack, answering(200, [(b"content-length", b"0")], b""))
+    assert response.get(b"content-length") == b"0"
+    assert response.complete
+
+
 def test_length_of_the_application_with_leading_zeros(stack):
     response = get(stack, answering(200, [(b"content-length", b"0002")], b"ab"))
     assert int(response.get(b"content-length")) == 2
