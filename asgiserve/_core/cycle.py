@@ -269,7 +269,9 @@ class HTTPCycle:
         if state == DONE or state == DISCONNECTED:
             return
         self.state = DISCONNECTED
-        if (state == WAIT_START or state == START_HELD) and not self._is_gone:
+        # Who sees the client leave may end without a word.
+        is_excused = self._is_gone and (error is None or not self._body_ended)
+        if (state == WAIT_START or state == START_HELD) and not is_excused:
             responder.fail(503 if cancelled else 500)
         else:
             responder.cut()

@@ -1,10 +1,10 @@
-"""Applications that several test modules use."""
+"""Applications, and ways to run them, that several test modules use."""
 
 from __future__ import annotations
 
 import asyncio
 
-from harness import receive_body, respond
+from harness import GET, receive_body, respond, serve
 
 
 async def echo(scope, receive, send):
@@ -90,3 +90,20 @@ def start(status=200, headers=(), **more):
 
 def body(data=b"", more_body=False):
     return {"type": "http.response.body", "body": data, "more_body": more_body}
+
+
+def run(stack, steps, data=GET, **options):
+    """Send one request to an application made of these steps. Returns the client and the Script."""
+    app = Script(steps)
+    client = serve(stack, app, **options)
+    client.feed(data)
+    return client, app
+
+
+def assert_over(client, active=0):
+    """The connection is gone and nothing is left of it on the server."""
+    assert client.transport.lost
+    assert not client.state.connections
+    assert client.state.active == active
+    assert not client.state.tasks
+    assert not client.loop.errors

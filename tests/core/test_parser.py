@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from harness import GET, request
 
@@ -233,6 +235,23 @@ def test_bytes_are_taken_as_they_are(reader):
     one.feed(data)
     one.next_event()
     assert one.chunk is data
+
+
+def test_fields_that_repeat(part):
+    """A parser may remember fields of other requests: each head still has exactly what it came with."""
+    rng = random.Random(7)
+    parser, head_type = part("parser").HeadParser(), part("head").RequestHead
+    names = [b"accept", b"user-agent", b"content-type", b"origin", b"cookie", b"authorization", b"x-own"]
+    values = [b"", b"a", b"b" * 8, b"b" * 9, b"a" * 255, b"a" * 256, b"a" * 257, b"a" * 1000]
+    values += [bytes(rng.choice(b"abc") for _ in range(rng.randrange(1, 20))) for _ in range(2000)]
+    for number in range(3000):
+        wanted = [(b"host", b"h%d" % (number % 700))]
+        wanted += [(rng.choice(names), rng.choice(values)) for _ in range(rng.randrange(6))]
+        data = b"GET / HTTP/1.1\r\n" + b"".join(b"%b: %b\r\n" % pair for pair in wanted) + b"\r\n"
+        head = head_type()
+        assert parser.parse(data, 0, head, False) == len(data)
+        assert head.headers == wanted
+        head.headers.clear()
 
 
 def test_version_is_named(part):
