@@ -19,7 +19,7 @@ from .output import Drained, Output
 from .reader import RequestReader
 from .responder import Responder
 from .response import ResponseWriter
-from .scope import http_scope
+from .scope import connection_scope, http_scope
 from .state import ServerState
 
 logger = logging.getLogger("asgiserve.error")
@@ -49,6 +49,7 @@ class HTTPConnection(Responder):
         "_client",
         "_server",
         "_client_name",
+        "_scope",
         "_is_reading_paused",
         "_is_pumping",
         "_is_pump_due",
@@ -73,6 +74,7 @@ class HTTPConnection(Responder):
         self._client: Any = None
         self._server: Any = None
         self._client_name: str = ""
+        self._scope: Optional[dict[str, Any]] = None  # what the scopes of all requests have in common
         self._is_reading_paused: bool = False
         self._is_pumping: bool = False
         self._is_pump_due: bool = False
@@ -353,7 +355,9 @@ class HTTPConnection(Responder):
         cycle = self._cycle
         assert cycle is not None
         self._is_launch_due = False
-        scope = http_scope(cycle.head, self._scheme, self._client, self._server, state.root_path, state.lifespan_state)
+        if self._scope is None:
+            self._scope = connection_scope(self._scheme, self._client, self._server, state.root_path)
+        scope = http_scope(cycle.head, self._scope, state.root_path, state.lifespan_state)
         try:
             task = state.launcher.launch(state.app(scope, cycle.receive, cycle.send))
         except Exception as error:  # an application that fails before it returns an awaitable

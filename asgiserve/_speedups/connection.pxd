@@ -5,7 +5,7 @@ from asgiserve._speedups.output cimport Drained, Output
 from asgiserve._speedups.reader cimport RequestReader
 from asgiserve._speedups.responder cimport Responder
 from asgiserve._speedups.response cimport ResponseWriter
-from asgiserve._speedups.scope cimport http_scope
+from asgiserve._speedups.scope cimport connection_scope, http_scope
 from asgiserve._speedups.state cimport ServerState
 
 cdef Ready READY
@@ -24,6 +24,7 @@ cdef class HTTPConnection(Responder):
     cdef object _client
     cdef object _server
     cdef str _client_name
+    cdef dict _scope
     cdef bint _is_reading_paused
     cdef bint _is_pumping
     cdef bint _is_pump_due

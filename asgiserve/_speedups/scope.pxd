@@ -1,5 +1,6 @@
 from asgiserve._speedups.head cimport RequestHead
 
-cdef dict _ASGI, _SCOPE
+cdef dict _ASGI
 
-cpdef dict http_scope(RequestHead head, str scheme, object client, object server, str root_path, dict state)
+cpdef dict connection_scope(str scheme, object client, object server, str root_path)
+cpdef dict http_scope(RequestHead head, dict common, str root_path, dict state)

@@ -132,10 +132,17 @@ def test_eof_is_seen_by_a_request_that_starts_later(stack, second):
 def test_eof_over_tls(stack):
     """TLS has no half-close: the transport is closed, and the application told."""
     app = Idle()
-    client = serve(stack, app, extra={"sslcontext": object()})
+
+    async def slow(scope, receive, send):
+        await app(scope, receive, send)
+        await asyncio.sleep(10)
+
+    client = serve(stack, slow, extra={"sslcontext": object()})
     client.feed(GET).feed_eof()
     assert client.closed
     assert app.disconnected
+    client.advance(11)
+    assert_over(client)
 
 
 def test_eof_while_the_response_waits_for_the_client(stack):

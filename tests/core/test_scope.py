@@ -173,9 +173,10 @@ def test_headers_are_not_shared(stack):
 
 def test_extensions(stack):
     """C11, E12: announced where they hold, each with a dict."""
-    scope = scope_of(stack)
-    assert scope["extensions"] == {"http.response.trailers": {}, "http.response.early_hint": {}}
-    assert scope_of(stack, request(version="1.0"))["extensions"] == {}
+    assert scope_of(stack)["extensions"] == {"http.response.early_hint": {}}
+    takes_trailers = scope_of(stack, request("GET", "/", "TE: trailers"))
+    assert takes_trailers["extensions"] == {"http.response.early_hint": {}, "http.response.trailers": {}}
+    assert scope_of(stack, request("GET", "/", "TE: trailers", version="1.0"))["extensions"] == {}
 
 
 def test_only_plain_types(stack):
