@@ -1,5 +1,7 @@
 """Numbers and names that both stacks share. Plain ints: compiled modules type them in their .pxd."""
 
+from http import HTTPStatus
+
 # What RequestReader.next_event() returns.
 NEED_DATA = 0  # nothing more until feed()
 REQUEST = 1  # `head` is set and a body follows
@@ -151,3 +153,13 @@ FRAMING_LENGTH = 0  # Content-Length
 FRAMING_CHUNKED = 1  # Transfer-Encoding: chunked
 FRAMING_CLOSE = 2  # the end of the connection (HTTP/1.0)
 FRAMING_NONE = 3  # no body: HEAD, 204, 304
+
+#: The status line for each status that an application can send.
+STATUS_LINES = {status: b"HTTP/1.1 %d \r\n" % status for status in range(100, 1000)}
+STATUS_LINES.update((known.value, b"HTTP/1.1 %d %s\r\n" % (known.value, known.phrase.encode())) for known in HTTPStatus)
+
+#: Fields that a trailer section must not bring (RFC 9110 section 6.5.1): framing, routing, control, content.
+FORBIDDEN_TRAILERS = frozenset(
+    (b"connection", b"content-encoding", b"content-length", b"content-range", b"content-type", b"date", b"host")
+    + (b"keep-alive", b"set-cookie", b"te", b"trailer", b"transfer-encoding", b"upgrade")
+)

@@ -6,27 +6,12 @@ It validates what the application sends as fields and knows the syntax of RFC 91
 
 import re
 from collections.abc import Iterable
-from http import HTTPStatus
 
-from .._consts import FRAMING_CHUNKED
+from .._consts import FORBIDDEN_TRAILERS, FRAMING_CHUNKED, STATUS_LINES
 from ..errors import AppError
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FIELD_VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
-_FORBIDDEN_TRAILERS = frozenset(
-    (b"connection", b"content-encoding", b"content-length", b"content-range", b"content-type", b"date", b"host")
-    + (b"keep-alive", b"set-cookie", b"te", b"trailer", b"transfer-encoding", b"upgrade")
-)
-
-
-def _status_lines() -> "dict[int, bytes]":
-    lines = {status: b"HTTP/1.1 %d \r\n" % status for status in range(100, 1000)}
-    for known in HTTPStatus:
-        lines[known.value] = b"HTTP/1.1 %d %s\r\n" % (known.value, known.phrase.encode())
-    return lines
-
-
-STATUS_LINES = _status_lines()
 
 
 class CommonFields:
@@ -172,7 +157,7 @@ def encode_trailers(headers: "Iterable[tuple[bytes, bytes]]") -> bytes:
     parts = [b"0\r\n"]
     for field in headers:
         name, value = _check_field(field)
-        if name.lower() in _FORBIDDEN_TRAILERS:
+        if name.lower() in FORBIDDEN_TRAILERS:
             raise AppError(f"header {name!r} is not allowed in 'http.response.trailers'")
         parts.append(b"%b: %b\r\n" % (name, value))
     parts.append(b"\r\n")

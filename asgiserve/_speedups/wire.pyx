@@ -5,20 +5,14 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
-from http import HTTPStatus
-
 from ..errors import AppError
 
 cdef int FRAMING_CHUNKED
-from .._consts import FRAMING_CHUNKED
+from .._consts import FORBIDDEN_TRAILERS, FRAMING_CHUNKED, STATUS_LINES
 
 cdef unsigned char _in_token[256]
 cdef unsigned char _in_value[256]
-cdef list _status_lines = [None] * 1000
-cdef frozenset _forbidden_trailers = frozenset(
-    (b"connection", b"content-encoding", b"content-length", b"content-range", b"content-type", b"date", b"host")
-    + (b"keep-alive", b"set-cookie", b"te", b"trailer", b"transfer-encoding", b"upgrade")
-)
+cdef dict _status_lines = STATUS_LINES
 
 cdef enum:
     ROOM = 512  # of a response head at first
@@ -33,10 +27,6 @@ cdef _make_tables():
         _in_value[code] = code == 9 or 32 <= code != 127
     for code in b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ":
         _in_token[code] = 1
-    for code in range(100, 1000):
-        _status_lines[code] = b"HTTP/1.1 %d \r\n" % code
-    for known in HTTPStatus:
-        _status_lines[known.value] = b"HTTP/1.1 %d %s\r\n" % (known.value, known.phrase.encode())
 
 _make_tables()
 
@@ -338,7 +328,7 @@ cpdef bytes encode_trailers(object headers):
     cdef bytes name, value
     for field in headers:
         name, value = _check_field(field)
-        if name.lower() in _forbidden_trailers:
+        if name.lower() in FORBIDDEN_TRAILERS:
             raise AppError(f"header {name!r} is not allowed in 'http.response.trailers'")
         parts.append(b"%b: %b\r\n" % (name, value))
     parts.append(b"\r\n")
