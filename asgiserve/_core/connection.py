@@ -364,7 +364,7 @@ class HTTPConnection(Responder):
             cycle.app_ended(error, False)
             return
         if task.done():
-            cycle.task_done(task)
+            cycle.judge(task)
             # The traceback of an exception in the task refers to this frame; without this, the two would form a cycle.
             task = None
         else:

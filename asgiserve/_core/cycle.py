@@ -144,8 +144,9 @@ class HTTPCycle:
             AppError: the message is malformed, or not allowed in this state.
             ClientDisconnected: the client has left.
         """
-        if type(message) is not dict:
-            message = dict(message)
+        return self._take_message(message if type(message) is dict else dict(message))
+
+    def _take_message(self, message: "dict[str, Any]") -> Any:
         kind = message.get("type")
         state = self.state
         if state == DISCONNECTED:
@@ -237,7 +238,11 @@ class HTTPCycle:
     # -- the end of the application
 
     def task_done(self, task: Any) -> None:
-        """Judge how the application ended; for Task.add_done_callback()."""
+        """For Task.add_done_callback()."""
+        self.judge(task)
+
+    def judge(self, task: Any) -> None:
+        """Judge how the application's task ended."""
         self.task = None
         try:
             error = task.exception()

@@ -15,13 +15,20 @@ _HAS_CONTEXT = sys.version_info >= (3, 11)
 class Launcher:
     """Starts tasks on one event loop, each in a fresh copy of the context in which the launcher was made."""
 
-    __slots__ = ("context", "_loop", "_arguments")
+    __slots__ = ("context", "_loop", "_copy_context", "_is_eager", "_arguments")
 
     def __init__(self, loop: Any) -> None:
         self.context = copy_context()
         self._loop = loop
+        self._copy_context = self.context.copy
+        self._is_eager: bool = False
         # One dictionary for all calls; only the context changes. A task has read it before its first step.
         self._arguments: dict[str, Any] = {"loop": loop, "context": None, "eager_start": True}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look whether the loop has a task factory. The tick calls this: it is seldom set, and once for all."""
+        self._is_eager = _HAS_EAGER_START and self._loop.get_task_factory() is None
 
     def launch(self, awaitable: Any) -> Any:
         """Start `awaitable` as a task and return the task, which may be done already.
@@ -30,8 +37,8 @@ class Launcher:
         """
         if type(awaitable) is not CoroutineType and not iscoroutine(awaitable):
             awaitable = _wait_for(awaitable)
-        context = self.context.copy()
-        if _HAS_EAGER_START and self._loop.get_task_factory() is None:
+        context = self._copy_context()
+        if self._is_eager:
             arguments = self._arguments
             arguments["context"] = context
             return Task(awaitable, **arguments)

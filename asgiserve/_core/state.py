@@ -92,6 +92,7 @@ class ServerState:
             wall: seconds since the epoch.
         """
         self.now = now
+        self.launcher.refresh()
         second = int(wall)
         if self._has_date and second != self._second:
             self._second = second

@@ -3,6 +3,7 @@ from asgiserve._speedups.head cimport RequestHead
 from asgiserve._speedups.responder cimport Responder
 
 cdef Ready READY
+cdef object CancelledError
 cdef int DISCONNECTED, DONE, START_HELD, STREAMING, WAIT_START, WAIT_TRAILERS
 
 cdef class HTTPCycle:
@@ -25,6 +26,7 @@ cdef class HTTPCycle:
     cpdef wake(self)
     cpdef dict take(self)
     cpdef wait(self)
+    cdef _take_message(self, dict message)
     cdef _reject(self, kind)
     cpdef flush_start(self)
     cdef _log_error(self, error)
@@ -33,6 +35,7 @@ cdef class HTTPCycle:
     cdef _send_trailers(self, dict message)
     cdef _send_early_hint(self, dict message)
     cdef _finish(self)
+    cpdef judge(self, task)
     cpdef app_ended(self, error, bint cancelled)
 
 cdef class Received(Step):

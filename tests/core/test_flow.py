@@ -515,6 +515,7 @@ def test_task_factory_of_the_loop_is_used(stack):
 
     client = serve(stack, hello)
     client.loop.set_task_factory(factory)
+    client.advance(0.25)  # noticed with the next tick
     client.feed(GET)
     assert len(made) == 1
     assert client.response().body == b"hello"
