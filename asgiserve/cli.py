@@ -10,7 +10,9 @@ import contextlib
 import logging
 import os
 import platform
+import signal
 import sys
+from types import FrameType
 from typing import Any, NoReturn, Optional, Sequence
 
 import click
@@ -218,4 +220,15 @@ command = build()
 
 def main() -> None:
     """The entry point of the ``asgiserve`` program."""
-    command.main()
+    # The server handles signals while it runs. Before that, a request to stop ends the program; after that it is ending
+    # already, and another signal must not turn its exit status into "killed".
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        command.main()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _end(number: int, frame: Optional[FrameType]) -> NoReturn:
+    sys.exit(0)
