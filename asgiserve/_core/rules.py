@@ -31,6 +31,9 @@ MAX_CONTENT_LENGTH = 2**63 - 1
 #: Host values that were found valid, so that a repeated one costs a dictionary look-up. Emptied when full.
 _valid_hosts: dict[bytes, bool] = {}
 _VALID_HOSTS_MAX = 1024
+#: The tokens of Connection and TE values that were met. Emptied when full.
+_known_tokens: "dict[bytes, frozenset[bytes]]" = {}
+_KNOWN_TOKENS_MAX = 256
 
 
 def check_request_line(line: bytes) -> None:
@@ -234,5 +237,13 @@ def _check_transfer_encoding(head: RequestHead) -> None:
     raise ProtocolError(501, "unknown transfer coding")
 
 
-def _tokens(value: bytes) -> list[bytes]:
-    return [token.strip(b" \t").lower() for token in value.split(b",")]
+def _tokens(value: bytes) -> "frozenset[bytes]":
+    """The lower-cased members of a comma-separated list; most connections send one of a few."""
+    tokens = _known_tokens.get(value)
+    if tokens is None:
+        tokens = frozenset([token.strip(b" \t").lower() for token in value.split(b",")])
+        if len(_known_tokens) >= _KNOWN_TOKENS_MAX:
+            _known_tokens.clear()
+        if len(value) <= 64:
+            _known_tokens[value] = tokens
+    return tokens

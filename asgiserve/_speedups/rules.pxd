@@ -1,6 +1,6 @@
 from asgiserve._speedups.head cimport RequestHead
 
-cdef dict _valid_hosts
+cdef dict _known_tokens, _valid_hosts
 
 cpdef check_request_line(bytes line)
 cpdef check_field_line(bytes line)
@@ -12,4 +12,4 @@ cdef _check_host(RequestHead head)
 cdef _replace_host(RequestHead head)
 cdef _check_framing(RequestHead head, long long body_limit)
 cdef _check_transfer_encoding(RequestHead head)
-cdef list _tokens(bytes value)
+cdef frozenset _tokens(bytes value)
