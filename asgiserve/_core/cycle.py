@@ -178,8 +178,7 @@ class HTTPCycle:
     def flush_start(self) -> None:
         """Send the head that was held, because the application takes its time with the first body message."""
         if self.state == START_HELD:
-            self._responder.send_body(b"", False)
-            self.state = STREAMING
+            self._send_body({"more_body": True})
 
     def _start(self, message: "dict[str, Any]") -> Any:
         status = message.get("status")

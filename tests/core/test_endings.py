@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from harness import GET, receive_body, request, serve
 
+from asgiserve.errors import ClientDisconnected
 from core.apps import Gated, Idle, Script, assert_over, body, echo, hello, start
 
 POST = request("POST", body=b"hello")
@@ -429,3 +430,22 @@ def test_response_between_abort_and_connection_lost(stack, data, chunks):
     assert script.error is None or isinstance(script.error, OSError)
     assert client.output() == b""
     assert_over(client)
+
+
+def test_a_held_head_meets_a_dead_transport(stack):
+    """A write has failed and connection_lost() has yet to come when the tick sends the head: the app is told."""
+
+    async def app(scope, receive, send):
+        await send(start())
+        await asyncio.sleep(5)
+        with pytest.raises(ClientDisconnected):
+            await send(body(b"x", True))
+
+    script = Script(app)
+    client = serve(stack, script)
+    client.feed(GET)
+    client.transport.abort()
+    client.state.tick(client.loop.time(), 0)
+    client.advance(6)
+    assert script.error is None
+    assert client.state.active == 0
