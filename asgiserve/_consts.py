@@ -17,6 +17,7 @@ FIELD_TRANSFER_ENCODING = 3
 FIELD_CONNECTION = 4
 FIELD_EXPECT = 5
 FIELD_TE = 6
+FIELD_UPGRADE = 7
 
 #: Fields that decide the framing of a message or the fate of its connection.
 NOTED_FIELDS = {
@@ -26,6 +27,7 @@ NOTED_FIELDS = {
     b"connection": FIELD_CONNECTION,
     b"expect": FIELD_EXPECT,
     b"te": FIELD_TE,
+    b"upgrade": FIELD_UPGRADE,
 }
 
 #: Field names that most requests use: the compiled parser hands out one shared object for each.
@@ -75,7 +77,6 @@ COMMON_FIELDS = (
     b"traceparent",
     b"tracestate",
     b"trailer",
-    b"upgrade",
     b"upgrade-insecure-requests",
     b"user-agent",
     b"via",
@@ -163,3 +164,25 @@ FORBIDDEN_TRAILERS = frozenset(
     (b"connection", b"content-encoding", b"content-length", b"content-range", b"content-type", b"date", b"host")
     + (b"keep-alive", b"set-cookie", b"te", b"trailer", b"transfer-encoding", b"upgrade")
 )
+
+# What FrameCodec.next_event() returns; but for the first, these are the opcodes of RFC 6455 section 5.2.
+WS_NEED_DATA = 0  # nothing more until feed()
+WS_TEXT = 1  # `payload` is a whole text message (str)
+WS_BINARY = 2  # `payload` is a whole binary message (bytes)
+WS_CLOSE = 8  # `code` and `reason` are the peer's
+WS_PING = 9  # `payload` is to be sent back
+WS_PONG = 10
+
+# Close codes (RFC 6455 section 7.4.1).
+CLOSE_NORMAL = 1000
+CLOSE_PROTOCOL_ERROR = 1002
+CLOSE_NO_STATUS = 1005  # the peer's close frame had none; never sent
+CLOSE_ABNORMAL = 1006  # the connection was lost without a close frame; never sent
+CLOSE_INVALID_DATA = 1007
+CLOSE_TOO_BIG = 1009
+CLOSE_INTERNAL_ERROR = 1011
+CLOSE_SERVICE_RESTART = 1012
+
+#: What goes out behind a head, of a response or of a frame, is copied behind it up to this size, so that both are one
+#: buffer.
+COPY_LIMIT = 16 * 1024

@@ -113,7 +113,7 @@ def _parameter(option: Option) -> click.Parameter:
 def _metavar(option: Option) -> str:
     if option.choices:
         return f"[{'|'.join(option.choices)}]"
-    return {"int": "INTEGER", "seconds": "SECONDS"}.get(option.kind, "TEXT")
+    return {"int": "INTEGER", "seconds": "SECONDS", "boolean": "BOOLEAN"}.get(option.kind, "TEXT")
 
 
 def _help(option: Option) -> str:

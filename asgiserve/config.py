@@ -42,6 +42,12 @@ class Config:
     backlog: int
     loop: str
     http: str
+    ws: str
+    ws_max_size: Optional[int]
+    ws_max_queue: int
+    ws_ping_interval: Optional[float]
+    ws_ping_timeout: Optional[float]
+    ws_per_message_deflate: bool
     log_level: Union[str, int, None]
     access_log: bool
     use_colors: Optional[bool]

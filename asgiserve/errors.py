@@ -13,11 +13,27 @@ class ProtocolError(Exception):
     Attributes:
         status: the HTTP status code to answer with.
         detail: the reason in a few words; it goes into the response body and into the log.
+        headers: fields that the answer needs besides, as pairs of bytes.
     """
 
-    def __init__(self, status: int, detail: str) -> None:
+    def __init__(self, status: int, detail: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
         super().__init__(status, detail)
         self.status = status
+        self.detail = detail
+        self.headers = headers
+
+
+class FrameError(Exception):
+    """The peer's fault on a WebSocket: a frame that breaks a rule of RFC 6455 or 7692, or passes a limit.
+
+    Attributes:
+        code: the close code to end the connection with.
+        detail: the reason in a few words; it goes into the close frame and into the log.
+    """
+
+    def __init__(self, code: int, detail: str) -> None:
+        super().__init__(code, detail)
+        self.code = code
         self.detail = detail
 
 

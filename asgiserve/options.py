@@ -44,8 +44,8 @@ class OptionError(ConfigError):
 class Option:
     """One setting.
 
-    ``kind`` is one of text, path, root_path, int, seconds, flag, switch, choice, level, headers, app. A *flag* is on
-    or off and has a ``--no-`` form; a *switch* is off until named. ``optional`` means that None (as text: ``none``)
+    ``kind`` is one of text, path, root_path, int, seconds, flag, switch, boolean, choice, level, headers, app. A *flag*
+    is on or off and has a ``--no-`` form; a *switch* is off until named; a *boolean* takes a word. ``optional`` means that None (as text: ``none``)
     is a value. ``default_text`` is what the help shows where the default itself says too little.
     """
 
@@ -224,13 +224,14 @@ _CHECKS = {
     "seconds": _check_seconds,
     "flag": _check_flag,
     "switch": _check_flag,
+    "boolean": _check_flag,
     "choice": _check_choice,
     "level": _check_level,
     "headers": _check_headers,
     "app": _check_app,
 }
 
-_APP, _SOCKETS, _ENGINE, _LOGS = "Application", "Sockets", "Engine", "Logging"
+_APP, _SOCKETS, _ENGINE, _WEBSOCKETS, _LOGS = "Application", "Sockets", "Engine", "WebSockets", "Logging"
 _RESPONSES, _LIMITS, _TIMEOUTS = "Responses", "Limits", "Timeouts (seconds; none switches one off)"
 
 
@@ -305,6 +306,50 @@ OPTIONS: tuple[Option, ...] = (
         "The HTTP stack: llhttp (also httptools) is compiled, h11 is pure Python; auto takes llhttp where it is built.",
         choices=("auto", "llhttp", "httptools", "h11"),
     ),
+    Option(
+        "ws",
+        "choice",
+        "auto",
+        _WEBSOCKETS,
+        "Serve WebSockets; none does not. The other values, known from uvicorn, mean auto.",
+        choices=("auto", "none", "websockets", "websockets-sansio", "wsproto"),
+    ),
+    Option(
+        "ws_max_size",
+        "int",
+        16 * 1024 * 1024,
+        _WEBSOCKETS,
+        "Bytes in a message from a client; more closes with 1009.",
+        optional=True,
+        minimum=0,
+    ),
+    Option(
+        "ws_max_queue",
+        "int",
+        32,
+        _WEBSOCKETS,
+        "Messages that wait for the application before reading stops.",
+        minimum=1,
+    ),
+    Option(
+        "ws_ping_interval",
+        "seconds",
+        20.0,
+        _WEBSOCKETS,
+        "Seconds between pings; none sends none.",
+        optional=True,
+        minimum=0.25,
+    ),
+    Option(
+        "ws_ping_timeout",
+        "seconds",
+        20.0,
+        _WEBSOCKETS,
+        "Seconds in which a ping has to be answered; none waits for ever.",
+        optional=True,
+        minimum=0,
+    ),
+    Option("ws_per_message_deflate", "boolean", True, _WEBSOCKETS, "Compress messages where the client offers it."),
     Option(
         "log_level",
         "level",

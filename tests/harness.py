@@ -54,6 +54,12 @@ class Settings:
         "timeout_body": 60,
         "timeout_write": 60,
         "timeout_request": None,
+        "ws": "auto",
+        "ws_max_size": 16 * 1024 * 1024,
+        "ws_max_queue": 32,
+        "ws_ping_interval": 20.0,
+        "ws_ping_timeout": 20.0,
+        "ws_per_message_deflate": True,
     }
 
     def __init__(self, **overrides: Any) -> None:
@@ -179,10 +185,10 @@ class Client:
             return
         data = self.inbox.popleft()
         if data is None:
-            if not self.conn.eof_received():
+            if not transport.get_protocol().eof_received():
                 transport.close()
         else:
-            self.conn.data_received(data)
+            transport.get_protocol().data_received(data)
         if self.inbox:
             self.loop.call_soon(self._deliver)
 

@@ -14,13 +14,15 @@ from .._consts import BODY, BODY_END, END, NEED_DATA, REQUEST, REQUEST_END
 from ..errors import ProtocolError
 from .cycle import HTTPCycle
 from .flow import READY
+from .handshake import check_handshake
 from .head import RequestHead
 from .output import Drained, Output
 from .reader import RequestReader
 from .responder import Responder
 from .response import ResponseWriter
-from .scope import connection_scope, http_scope
+from .scope import connection_scope, http_scope, websocket_scope
 from .state import ServerState
+from .websocket import WebSocketSession
 
 logger = logging.getLogger("asgiserve.error")
 
@@ -252,6 +254,9 @@ class HTTPConnection(Responder):
                 if self._is_launch_due:
                     self._launch()
                 return
+            if reader.head.wants_websocket and self._state.serves_websockets:
+                self._start_websocket(reader.head, event != REQUEST_END)
+                return
             if event == REQUEST_END:
                 self._start_request(reader.head, True)
                 if self._is_launch_due:
@@ -287,12 +292,12 @@ class HTTPConnection(Responder):
 
     def _resume_pump(self) -> None:
         self._is_pump_due = False
-        if not self._output.is_closing:
+        if not self._output.is_closing and self._transport is not None:
             self._pump()
 
     def _update_reading(self) -> None:
         """Pause or resume reading and set the deadline that fits what is waited for."""
-        if self._output.is_closing:
+        if self._output.is_closing or self._transport is None:
             return
         reader = self._reader
         state = self._state
@@ -358,20 +363,29 @@ class HTTPConnection(Responder):
         if self._scope is None:
             self._scope = connection_scope(self._scheme, self._client, self._server, state.root_path)
         scope = http_scope(cycle.head, self._scope, state.root_path, state.lifespan_state)
-        try:
-            task = state.launcher.launch(state.app(scope, cycle.receive, cycle.send))
-        except Exception as error:  # an application that fails before it returns an awaitable
-            cycle.app_ended(error, False)
+        state.run(cycle, scope)
+
+    def _start_websocket(self, head: RequestHead, has_body: bool) -> None:
+        """Hand the transport over to a WebSocketSession; this connection is done then."""
+        state = self._state
+        self._response.begin(head, False)
+        if self._has_ended:
+            self._close()
             return
-        if task.done():
-            cycle.judge(task)
-            # The traceback of an exception in the task refers to this frame; without this, the two would form a cycle.
-            task = None
-        else:
-            cycle.task = task
-            state.tasks.add(task)
-            task.add_done_callback(cycle.task_done)
-            task.add_done_callback(state.tasks.discard)
+        if 0 <= state.limit_concurrency <= state.active:
+            self._refuse(ProtocolError(503, "too many requests at the moment"))
+            return
+        handshake = check_handshake(head, has_body, state.ws_per_message_deflate)
+        if self._scope is None:
+            self._scope = connection_scope(self._scheme, self._client, self._server, state.root_path)
+        scope = websocket_scope(head, self._scope, state.root_path, state.lifespan_state, handshake.subprotocols)
+        transport = self._transport
+        self._transport = None
+        if self._is_reading_paused:
+            transport.resume_reading()
+        state.connections.discard(self)
+        session = WebSocketSession(state, transport, self._output, self._response, handshake)
+        session.start(self._peer(), _target(head), self._reader.take_tail(), scope)
 
     # -- the responder: called by the cycle
 
@@ -476,7 +490,7 @@ class HTTPConnection(Responder):
         self._state.access_log(
             self._client_name,
             head.method,
-            (head.raw_path + b"?" + head.query if head.query else head.raw_path).decode("latin-1"),
+            _target(head),
             "1.1" if head.minor_version == 1 else "1.0",
             self._response.status,
             self._response.body_sent,
@@ -495,17 +509,20 @@ class HTTPConnection(Responder):
         # A fault in the rest of a body whose request has been answered gets no second response.
         if not response.is_head_sent:
             response.keep_alive = False
-            response.send_text(error.status, error.detail)
+            response.send_text(error.status, error.detail, error.headers)
         self._end_request()
         if cycle is not None:
             cycle.disconnect(True)
         self._linger()
 
     def _log(self, message: str, *args: Any) -> None:
-        name = self._client_name
-        if not name:
-            name = "unix" if self._server is not None and self._server[1] is None else "unknown"
-        logger.warning("%s - " + message, name, *args)
+        logger.warning("%s - " + message, self._peer(), *args)
+
+    def _peer(self) -> str:
+        """The client's name in the error log."""
+        if self._client_name:
+            return self._client_name
+        return "unix" if self._server is not None and self._server[1] is None else "unknown"
 
     # -- the end
 
@@ -535,3 +552,8 @@ def _address(address: Any, is_server: bool) -> Any:
     if is_server and address and isinstance(address, (str, bytes)):
         return (address.decode("utf-8", "replace") if isinstance(address, bytes) else address, None)
     return None
+
+
+def _target(head: RequestHead) -> str:
+    """The request target as the logs show it."""
+    return (head.raw_path + b"?" + head.query if head.query else head.raw_path).decode("latin-1")

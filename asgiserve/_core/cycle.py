@@ -4,12 +4,12 @@ It knows the messages and the states they are allowed in, and never sees a byte 
 """
 
 import logging
-from asyncio import CancelledError
 from typing import Any, Optional
 
 from .._consts import DISCONNECTED, DONE, START_HELD, STREAMING, WAIT_START, WAIT_TRAILERS
 from ..errors import AppError, ClientDisconnected
-from .flow import READY, Step, Waiters
+from .exchange import Exchange, is_disconnect, to_bytes, to_list, to_status
+from .flow import READY, Waiters
 from .head import RequestHead
 from .responder import Responder
 
@@ -25,7 +25,7 @@ STATE_NAMES = {
 }
 
 
-class HTTPCycle:
+class HTTPCycle(Exchange):
     """The messages of one request.
 
     The responder feeds it with add_body(), end_body() and disconnect(); the application uses receive() and send().
@@ -35,7 +35,6 @@ class HTTPCycle:
         state: one of the cycle states in `_consts`.
         buffered: body bytes that the application has not received.
         is_woken: whether the application waited for the last of them and is about to take them.
-        waiters: who waits in receive().
     """
 
     __slots__ = (
@@ -43,8 +42,6 @@ class HTTPCycle:
         "state",
         "buffered",
         "is_woken",
-        "waiters",
-        "task",
         "_responder",
         "_chunks",
         "_body_ended",
@@ -54,12 +51,13 @@ class HTTPCycle:
     )
 
     def __init__(self, responder: Responder, head: RequestHead, body_ended: bool) -> None:
+        self.loop: Any = responder.loop
+        self.task: Any = None
+        self.waiters: Optional[Waiters] = None
         self.head: RequestHead = head
         self.state: int = WAIT_START
         self.buffered: int = 0
         self.is_woken: bool = False
-        self.waiters: Optional[Waiters] = None
-        self.task: Any = None
         self._responder: Responder = responder
         self._chunks: Optional[list[bytes]] = None
         self._body_ended: bool = body_ended
@@ -104,12 +102,8 @@ class HTTPCycle:
 
     # -- the application's side
 
-    def receive(self) -> "Received":
-        """The ASGI `receive` callable."""
-        return Received(self)
-
-    def take(self) -> "Optional[dict[str, Any]]":
-        """Take the next message; None when there is none yet."""
+    def give_message(self) -> "Optional[dict[str, Any]]":
+        """Return the next message; None when there is none yet."""
         if self.state == DONE or self.state == DISCONNECTED:
             return {"type": "http.disconnect"}
         chunks = self._chunks
@@ -131,22 +125,13 @@ class HTTPCycle:
             self._responder.send_continue()
         return None
 
-    def wait(self) -> Any:
-        """Return a future that is done when there may be a message."""
-        if self.waiters is None:
-            self.waiters = Waiters(self._responder.loop)
-        return self.waiters.add()
-
-    def send(self, message: Any) -> Any:
-        """The ASGI `send` callable.
+    def take_message(self, message: "dict[str, Any]") -> Any:
+        """Act on a message of the application.
 
         Raises:
             AppError: the message is malformed, or not allowed in this state.
             ClientDisconnected: the client has left.
         """
-        return self._take_message(message if type(message) is dict else dict(message))
-
-    def _take_message(self, message: "dict[str, Any]") -> Any:
         kind = message.get("type")
         state = self.state
         if state == DISCONNECTED:
@@ -181,14 +166,10 @@ class HTTPCycle:
             self._send_body({"more_body": True})
 
     def _start(self, message: "dict[str, Any]") -> Any:
-        status = message.get("status")
-        if type(status) is not int:
-            status = _to_int(status)
-        if status < 200 or status > 999:
-            raise AppError(f"invalid status {status!r} in 'http.response.start': a final status is 200 to 999")
+        status = to_status(message.get("status"), "http.response.start")
         headers = message.get("headers", ())
         if type(headers) is not list:
-            headers = _to_list(headers)
+            headers = to_list(headers)
         self._wants_trailers = bool(message.get("trailers", False))
         self._responder.start_response(status, headers, self._wants_trailers)
         self.state = START_HELD
@@ -197,7 +178,7 @@ class HTTPCycle:
     def _send_body(self, message: "dict[str, Any]") -> Any:
         body = message.get("body", b"")
         if type(body) is not bytes:
-            body = _to_bytes(body)
+            body = to_bytes(body, "the body in 'http.response.body'")
         if message.get("more_body", False):
             waiting = self._responder.send_body(body, False)
             if self.state == START_HELD:
@@ -213,7 +194,7 @@ class HTTPCycle:
         return waiting
 
     def _send_trailers(self, message: "dict[str, Any]") -> Any:
-        self._responder.add_trailers(_to_list(message.get("headers", ())))
+        self._responder.add_trailers(to_list(message.get("headers", ())))
         if not message.get("more_trailers", False):
             self._responder.send_trailers()
             self._finish()
@@ -222,7 +203,7 @@ class HTTPCycle:
     def _send_early_hint(self, message: "dict[str, Any]") -> Any:
         links = message.get("links", ())
         if self.state == WAIT_START or self.state == START_HELD:
-            self._responder.send_early_hint(_to_list(links))
+            self._responder.send_early_hint(to_list(links))
         return READY
 
     def _finish(self) -> None:
@@ -236,22 +217,8 @@ class HTTPCycle:
 
     # -- the end of the application
 
-    def task_done(self, task: Any) -> None:
-        """For Task.add_done_callback()."""
-        self.judge(task)
-
-    def judge(self, task: Any) -> None:
-        """Judge how the application's task ended."""
-        self.task = None
-        try:
-            error = task.exception()
-        except CancelledError:
-            self.app_ended(None, True)
-        else:
-            self.app_ended(error, False)
-
     def _log_error(self, error: BaseException) -> None:
-        if self.state == DISCONNECTED and _is_disconnect(error):
+        if self.state == DISCONNECTED and is_disconnect(error):
             return
         if self._is_gone and not self._body_ended:
             # What a framework raises when a body breaks off: its own way of passing on http.disconnect.
@@ -279,55 +246,3 @@ class HTTPCycle:
             responder.fail(503 if cancelled else 500)
         else:
             responder.cut()
-
-
-class Received(Step):
-    """The next message of a cycle. It is taken when the step is made: a task cancelled before that eats no message."""
-
-    __slots__ = ("_cycle",)
-
-    def __init__(self, cycle: HTTPCycle) -> None:
-        self._cycle: HTTPCycle = cycle
-
-    def __next__(self) -> Any:
-        return self.send(None)
-
-    def send(self, value: Any) -> Any:
-        """Return a future while there is no message."""
-        cycle = self._cycle
-        message = cycle.take()
-        if message is None:
-            return cycle.wait()
-        raise StopIteration(message)
-
-
-def _is_disconnect(error: BaseException) -> bool:
-    """Whether a ClientDisconnected is what `error` is, came from, or is a group of; frameworks wrap it."""
-    nested = getattr(error, "exceptions", None)
-    if isinstance(nested, tuple):
-        return all(_is_disconnect(item) for item in nested)
-    cause: Optional[BaseException] = error
-    while cause is not None:
-        if isinstance(cause, ClientDisconnected):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
-
-
-def _to_int(status: Any) -> int:
-    if isinstance(status, int) and not isinstance(status, bool):
-        return int(status)  # http.HTTPStatus, for one
-    raise AppError(f"the status in 'http.response.start' must be an int, not {status!r}")
-
-
-def _to_list(items: Any) -> "list[Any]":
-    try:
-        return list(items)
-    except TypeError:
-        raise AppError(f"headers and links must be iterable, not {type(items).__name__}") from None
-
-
-def _to_bytes(body: Any) -> bytes:
-    if isinstance(body, (bytes, bytearray, memoryview)):
-        return bytes(body)
-    raise AppError(f"the body in 'http.response.body' must be bytes, not {type(body).__name__}")

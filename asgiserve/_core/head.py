@@ -9,6 +9,7 @@ from .._consts import (
     FIELD_HOST,
     FIELD_TE,
     FIELD_TRANSFER_ENCODING,
+    FIELD_UPGRADE,
 )
 
 
@@ -29,6 +30,7 @@ class RequestHead:
         keep_alive: whether the connection may serve another request.
         expect_continue: whether the client waits for 100 (Continue).
         te_trailers: whether the client said `TE: trailers`.
+        wants_websocket: whether this is a GET request without a body that asks to go on with the WebSocket protocol.
     """
 
     __slots__ = (
@@ -46,10 +48,12 @@ class RequestHead:
         "connection",
         "expect",
         "te",
+        "upgrade",
         "content_length",
         "keep_alive",
         "expect_continue",
         "te_trailers",
+        "wants_websocket",
     )
 
     def __init__(self) -> None:
@@ -67,11 +71,13 @@ class RequestHead:
         self.connection: Optional[bytes] = None
         self.expect: Optional[bytes] = None
         self.te: Optional[bytes] = None
+        self.upgrade: Optional[bytes] = None
         # Set by rules.check_head().
         self.content_length: int = 0
         self.keep_alive: bool = True
         self.expect_continue: bool = False
         self.te_trailers: bool = False
+        self.wants_websocket: bool = False
 
     def note(self, field: int, value: bytes) -> None:
         """Record the value of a field that decides framing; `field` is one of the FIELD_ numbers."""
@@ -89,3 +95,5 @@ class RequestHead:
             self.expect = value if self.expect is None else self.expect + b"," + value
         elif field == FIELD_TE:
             self.te = value if self.te is None else self.te + b"," + value
+        elif field == FIELD_UPGRADE:
+            self.upgrade = value if self.upgrade is None else self.upgrade + b"," + value

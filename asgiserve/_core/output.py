@@ -19,6 +19,7 @@ class Output:
     """Sends for one connection. attach() gives it the transport.
 
     Attributes:
+        is_corked: whether what is written is collected.
         is_paused: whether the transport asked to write no more for now.
         is_closing: whether nothing more is sent, because the connection is being closed or is lost.
         is_lost: whether the transport can send nothing more.
@@ -26,6 +27,7 @@ class Output:
     """
 
     __slots__ = (
+        "is_corked",
         "is_paused",
         "is_closing",
         "is_lost",
@@ -33,13 +35,13 @@ class Output:
         "_state",
         "_transport",
         "_waiters",
-        "_is_corked",
         "_corked",
         "_corked_size",
         "_unwritten",
     )
 
     def __init__(self, state: ServerState) -> None:
+        self.is_corked: bool = False
         self.is_paused: bool = False
         self.is_closing: bool = False
         self.is_lost: bool = False
@@ -47,7 +49,6 @@ class Output:
         self._state: ServerState = state
         self._transport: Any = None
         self._waiters: Optional[Waiters] = None
-        self._is_corked: bool = False
         self._corked: Optional[list[bytes]] = None
         self._corked_size: int = 0
         self._unwritten: int = 0  # bytes in the transport's buffer when the deadline was set
@@ -60,18 +61,18 @@ class Output:
 
     def cork(self) -> None:
         """Collect what is written until uncork(): responses to requests that came together leave together."""
-        self._is_corked = True
+        self.is_corked = True
 
     def uncork(self) -> None:
         """Write what was collected."""
-        self._is_corked = False
+        self.is_corked = False
         self._flush()
 
     def write(self, data: bytes) -> None:
         """Write, or collect; nothing happens when the connection is closing."""
         if self.is_closing:
             return
-        if self._is_corked:
+        if self.is_corked:
             if self._corked is None:
                 self._corked = [data]
             else:

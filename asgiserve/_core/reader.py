@@ -156,6 +156,12 @@ class RequestReader:
         self._buffer = b""
         self._pos = 0
 
+    def take_tail(self) -> bytes:
+        """Take the input that no event has consumed: the connection goes on with another protocol."""
+        tail = self._buffer[self._pos :]
+        self.drop_input()
+        return tail
+
     def next_event(self) -> int:
         """Return the next event, one of the numbers in `_consts`.
 

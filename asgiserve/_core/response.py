@@ -6,14 +6,11 @@ the application's body against its Content-Length. The syntax is `wire`'s, the b
 
 from typing import Any, Optional
 
-from .._consts import FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE
+from .._consts import COPY_LIMIT, FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE
 from ..errors import AppError
 from .head import RequestHead
 from .output import Output
 from .wire import CommonFields, ResponseEncoder, encode_chunk, encode_informational, encode_trailers
-
-#: A body up to this size is copied behind its head, so that both are one buffer.
-COPY_LIMIT = 16 * 1024
 
 CLOSE_LINE = b"connection: close\r\n"
 KEEP_ALIVE_LINE = b"connection: keep-alive\r\n"
@@ -187,9 +184,21 @@ class ResponseWriter:
         if self._is_http_1_1():
             self._output.write(data)
 
-    def send_text(self, status: int, text: str) -> None:
-        """Send a whole response with a short text; what was held is dropped."""
+    def send_upgrade(self, headers: "list[Any]") -> None:
+        """Send 101 (Switching Protocols); from here on the connection speaks another protocol.
+
+        Raises:
+            AppError: a header is not allowed.
+        """
+        self._encoder.start(101, headers, self._common)
+        self.status = 101
+        self.is_head_sent = True
+        self._output.write(self._encoder.finish(FRAMING_NONE, -1, b"", b""))
+
+    def send_text(self, status: int, text: str, extra: "tuple[tuple[bytes, bytes], ...]" = ()) -> None:
+        """Send a whole response with a short text, and `extra` fields; what was held is dropped."""
         headers = [(b"content-type", b"text/plain; charset=utf-8")]
+        headers.extend(extra)
         if status == 503:
             headers.append((b"retry-after", b"1"))
         self.start(status, headers, False)

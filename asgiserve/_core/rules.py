@@ -166,6 +166,15 @@ def check_head(head: RequestHead, body_limit: int) -> None:
         head.expect_continue = head.minor_version == 1 and head.content_length != 0
     if head.te is not None:
         head.te_trailers = head.minor_version == 1 and b"trailers" in _tokens(head.te)
+    if head.upgrade is not None and head.connection is not None:
+        # What is not the request of RFC 6455 section 4.1 is ignored, as RFC 9110 section 7.8 has it.
+        head.wants_websocket = (
+            head.minor_version == 1
+            and head.method == "GET"
+            and head.content_length == 0
+            and b"websocket" in _tokens(head.upgrade)
+            and b"upgrade" in _tokens(head.connection)
+        )
 
 
 def _check_host(head: RequestHead) -> None:

@@ -1,4 +1,4 @@
-"""The ASGI scope of a request (ASGI HTTP spec 2.5, "HTTP Connection Scope")."""
+"""The ASGI scope of a request and of a WebSocket (ASGI HTTP and WebSocket spec 2.5, the Connection Scopes)."""
 
 from typing import Any, Optional
 from urllib.parse import unquote_to_bytes
@@ -42,16 +42,11 @@ def http_scope(
     Nothing mutable in it is shared but the values of `state`. `path` is decoded and begins with `root_path`; `raw_path`
     is what the client sent.
     """
-    raw_path = head.raw_path
-    if b"%" in raw_path:
-        path = unquote_to_bytes(raw_path).decode("utf-8", "replace")
-    else:
-        path = raw_path.decode("ascii")
     scope = common.copy()
     scope["asgi"] = _ASGI.copy()
     scope["method"] = head.method
-    scope["path"] = root_path + path if root_path else path
-    scope["raw_path"] = raw_path
+    scope["path"] = _path(head.raw_path, root_path)
+    scope["raw_path"] = head.raw_path
     scope["query_string"] = head.query
     scope["headers"] = head.headers
     scope["state"] = state.copy()
@@ -63,3 +58,37 @@ def http_scope(
     else:
         scope["extensions"] = {"http.response.early_hint": {}}
     return scope
+
+
+def websocket_scope(
+    head: RequestHead,
+    common: "dict[str, Any]",
+    root_path: str,
+    state: "dict[str, Any]",
+    subprotocols: "list[str]",
+) -> "dict[str, Any]":
+    """Return a new scope for the WebSocket that `head` opens, from what connection_scope() made."""
+    return {
+        "type": "websocket",
+        "asgi": _ASGI.copy(),
+        "http_version": "1.1",
+        "server": common["server"],
+        "client": common["client"],
+        "scheme": "wss" if common["scheme"] == "https" else "ws",
+        "root_path": root_path,
+        "path": _path(head.raw_path, root_path),
+        "raw_path": head.raw_path,
+        "query_string": head.query,
+        "headers": head.headers,
+        "subprotocols": subprotocols,
+        "state": state.copy(),
+        "extensions": {"websocket.http.response": {}},
+    }
+
+
+def _path(raw_path: bytes, root_path: str) -> str:
+    if b"%" in raw_path:
+        path = unquote_to_bytes(raw_path).decode("utf-8", "replace")
+    else:
+        path = raw_path.decode("ascii")
+    return root_path + path if root_path else path

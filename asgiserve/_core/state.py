@@ -5,6 +5,7 @@ from email.utils import formatdate
 from math import inf
 from typing import Any, Optional
 
+from .exchange import Exchange
 from .launch import Launcher, as_coroutine_function
 from .reader import Limits
 from .wire import CommonFields
@@ -45,6 +46,12 @@ class ServerState:
         "common",
         "root_path",
         "limit_concurrency",
+        "serves_websockets",
+        "ws_max_size",
+        "ws_max_queue",
+        "ws_ping_interval",
+        "ws_ping_timeout",
+        "ws_per_message_deflate",
         "timeout_keep_alive",
         "timeout_headers",
         "timeout_body",
@@ -75,6 +82,12 @@ class ServerState:
         self.common: CommonFields = _common_fields(settings)
         self.root_path: str = settings.root_path
         self.limit_concurrency: int = -1 if settings.limit_concurrency is None else settings.limit_concurrency
+        self.serves_websockets: bool = settings.ws != "none"
+        self.ws_max_size: int = -1 if settings.ws_max_size is None else settings.ws_max_size
+        self.ws_max_queue: int = settings.ws_max_queue
+        self.ws_ping_interval: float = _seconds(settings.ws_ping_interval)
+        self.ws_ping_timeout: float = _seconds(settings.ws_ping_timeout)
+        self.ws_per_message_deflate: bool = settings.ws_per_message_deflate
         self.timeout_keep_alive: float = _seconds(settings.timeout_keep_alive)
         self.timeout_headers: float = _seconds(settings.timeout_headers)
         self.timeout_body: float = _seconds(settings.timeout_body)
@@ -83,6 +96,23 @@ class ServerState:
         self._has_date: bool = settings.date_header
         self._second: int = -1
         self.tick(self.now, time.time())
+
+    def run(self, exchange: Exchange, scope: "dict[str, Any]") -> None:
+        """Run the application for `exchange`, and let that judge the end."""
+        try:
+            task = self.launcher.launch(self.app(scope, exchange.receive, exchange.send))
+        except Exception as error:  # an application that fails before it returns an awaitable
+            exchange.app_ended(error, False)
+            return
+        if task.done():
+            exchange.judge(task)
+            # The traceback of an exception in the task refers to this frame; without this, the two would form a cycle.
+            task = None
+        else:
+            exchange.task = task
+            self.tasks.add(task)
+            task.add_done_callback(exchange.task_done)
+            task.add_done_callback(self.tasks.discard)
 
     def tick(self, now: float, wall: float) -> None:
         """Move the clock, rebuild the Date line when its second is over, and let overdue connections act.

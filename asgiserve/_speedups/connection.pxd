@@ -1,12 +1,14 @@
 from asgiserve._speedups.cycle cimport HTTPCycle
 from asgiserve._speedups.flow cimport Ready
+from asgiserve._speedups.handshake cimport check_handshake
 from asgiserve._speedups.head cimport RequestHead
 from asgiserve._speedups.output cimport Drained, Output
 from asgiserve._speedups.reader cimport RequestReader
 from asgiserve._speedups.responder cimport Responder
 from asgiserve._speedups.response cimport ResponseWriter
-from asgiserve._speedups.scope cimport connection_scope, http_scope
+from asgiserve._speedups.scope cimport connection_scope, http_scope, websocket_scope
 from asgiserve._speedups.state cimport ServerState
+from asgiserve._speedups.websocket cimport WebSocketSession
 
 cdef Ready READY
 cdef int BODY, BODY_END, END, NEED_DATA, REQUEST, REQUEST_END
@@ -53,11 +55,14 @@ cdef class HTTPConnection(Responder):
     cdef _update_reading(self)
     cdef _start_request(self, RequestHead head, bint body_ended)
     cdef _launch(self)
+    cdef _start_websocket(self, RequestHead head, bint has_body)
     cdef bint _is_last_response(self) except -1
     cdef _end_request(self)
     cdef _log_access(self, RequestHead head)
+    cdef str _peer(self)
     cdef _refuse(self, error)
     cdef _close(self)
     cdef _linger(self)
 
 cdef _address(address, bint is_server)
+cdef str _target(RequestHead head)

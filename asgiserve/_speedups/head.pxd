@@ -1,4 +1,5 @@
 cdef int FIELD_CONNECTION, FIELD_CONTENT_LENGTH, FIELD_EXPECT, FIELD_HOST, FIELD_TE, FIELD_TRANSFER_ENCODING
+cdef int FIELD_UPGRADE
 
 cdef class RequestHead:
     cdef public str method
@@ -15,9 +16,11 @@ cdef class RequestHead:
     cdef public bytes connection
     cdef public bytes expect
     cdef public bytes te
+    cdef public bytes upgrade
     cdef public long long content_length
     cdef public bint keep_alive
     cdef public bint expect_continue
     cdef public bint te_trailers
+    cdef public bint wants_websocket
 
     cpdef note(self, int field, bytes value)

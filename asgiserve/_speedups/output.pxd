@@ -5,6 +5,7 @@ cdef Py_ssize_t CORK_LIMIT
 cdef double inf
 
 cdef class Output:
+    cdef readonly bint is_corked
     cdef readonly bint is_paused
     cdef readonly bint is_closing
     cdef readonly bint is_lost
@@ -12,7 +13,6 @@ cdef class Output:
     cdef ServerState _state
     cdef object _transport
     cdef Waiters _waiters
-    cdef bint _is_corked
     cdef list _corked
     cdef Py_ssize_t _corked_size
     cdef Py_ssize_t _unwritten

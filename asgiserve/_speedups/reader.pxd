@@ -37,6 +37,7 @@ cdef class RequestReader:
     cpdef long long body_left(self)
     cpdef next_message(self)
     cpdef drop_input(self)
+    cpdef bytes take_tail(self)
     cpdef int next_event(self) except -1
     cdef int _read_head(self) except -1
     cdef bint _is_within_limits(self, RequestHead head, Py_ssize_t end) except -1

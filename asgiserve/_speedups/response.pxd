@@ -38,5 +38,6 @@ cdef class ResponseWriter:
     cpdef add_trailers(self, list headers)
     cpdef send_trailers(self)
     cpdef send_early_hint(self, list links)
-    cpdef send_text(self, int status, str text)
+    cpdef send_upgrade(self, list headers)
+    cpdef send_text(self, int status, str text, tuple extra=*)
     cpdef bint is_close_delimited(self)

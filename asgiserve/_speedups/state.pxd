@@ -1,3 +1,4 @@
+from asgiserve._speedups.exchange cimport Exchange
 from asgiserve._speedups.launch cimport Launcher
 from asgiserve._speedups.reader cimport Limits
 from asgiserve._speedups.wire cimport CommonFields
@@ -18,6 +19,12 @@ cdef class ServerState:
     cdef public CommonFields common
     cdef public str root_path
     cdef public long long limit_concurrency
+    cdef public bint serves_websockets
+    cdef public long long ws_max_size
+    cdef public Py_ssize_t ws_max_queue
+    cdef public double ws_ping_interval
+    cdef public double ws_ping_timeout
+    cdef public bint ws_per_message_deflate
     cdef public double timeout_keep_alive
     cdef public double timeout_headers
     cdef public double timeout_body
@@ -27,3 +34,5 @@ cdef class ServerState:
     cdef long long _second
 
     cpdef tick(self, double now, double wall)
+
+    cpdef run(self, Exchange exchange, dict scope)
