@@ -45,8 +45,9 @@ class Option:
     """One setting.
 
     ``kind`` is one of text, path, root_path, int, seconds, flag, switch, boolean, choice, level, headers, app. A *flag*
-    is on or off and has a ``--no-`` form; a *switch* is off until named; a *boolean* takes a word. ``optional`` means that None (as text: ``none``)
-    is a value. ``default_text`` is what the help shows where the default itself says too little.
+    is on or off and has a ``--no-`` form; a *switch* is off until named; a *boolean* takes a word. ``optional`` means
+    that None (as text: ``none``) is a value. ``default_text`` is what the help shows where the default itself says too
+    little.
     """
 
     name: str

@@ -255,7 +255,7 @@ class HTTPConnection(Responder):
                     self._launch()
                 return
             if reader.head.wants_websocket and self._state.serves_websockets:
-                self._start_websocket(reader.head, event != REQUEST_END)
+                self._start_websocket(reader.head)
                 return
             if event == REQUEST_END:
                 self._start_request(reader.head, True)
@@ -365,7 +365,7 @@ class HTTPConnection(Responder):
         scope = http_scope(cycle.head, self._scope, state.root_path, state.lifespan_state)
         state.run(cycle, scope)
 
-    def _start_websocket(self, head: RequestHead, has_body: bool) -> None:
+    def _start_websocket(self, head: RequestHead) -> None:
         """Hand the transport over to a WebSocketSession; this connection is done then."""
         state = self._state
         self._response.begin(head, False)
@@ -375,7 +375,7 @@ class HTTPConnection(Responder):
         if 0 <= state.limit_concurrency <= state.active:
             self._refuse(ProtocolError(503, "too many requests at the moment"))
             return
-        handshake = check_handshake(head, has_body, state.ws_per_message_deflate)
+        handshake = check_handshake(head, state.ws_per_message_deflate)
         if self._scope is None:
             self._scope = connection_scope(self._scheme, self._client, self._server, state.root_path)
         scope = websocket_scope(head, self._scope, state.root_path, state.lifespan_state, handshake.subprotocols)

@@ -228,8 +228,10 @@ class _Hooks(Extension):
         "_left",
         "_head_size",
         "_in_message",
+        "_is_text",
         "_is_compressed",
         "_received",
+        "_tail",
         "_parts",
         "_rest",
     )
@@ -247,8 +249,10 @@ class _Hooks(Extension):
         self._head_size: int = 0
         # The message: how many bytes of it came, and what a compressed one has grown to.
         self._in_message: bool = False
+        self._is_text: bool = False
         self._is_compressed: bool = False
         self._received: int = 0
+        self._tail: bytes = b""
         self._parts: bytearray = bytearray()
         self._rest: bytes = b""
 
@@ -271,6 +275,7 @@ class _Hooks(Extension):
             if 0 <= self._max_size < self._received + payload_length:
                 return CloseReason.MESSAGE_TOO_BIG
         if is_data:
+            self._is_text = opcode is Opcode.TEXT
             self._is_compressed = rsv.rsv1
         self._opcode = opcode
         self._left = payload_length
@@ -291,6 +296,11 @@ class _Hooks(Extension):
             return data
         self._received += size
         if not self._is_compressed:
+            if self._is_text:
+                # Half of a pair of UTF-16: Python's decoder waits for its third byte, which cannot help.
+                self._tail = (self._tail + data[-2:])[-2:]
+                if self._tail[:1] == b"\xed" and self._tail[1:] >= b"\xa0":
+                    return CloseReason.INVALID_FRAME_PAYLOAD_DATA
             return data
         if self._left:
             self._decompress(bytes(data), False)
@@ -306,6 +316,7 @@ class _Hooks(Extension):
         self._in_message = not fin
         if fin:
             self._received = 0
+            self._tail = b""
         if not self._is_compressed:
             return None
         self._decompress(self._rest, fin)

@@ -37,11 +37,10 @@ class Handshake:
         self.deflate: Optional[DeflateParameters] = deflate
 
 
-def check_handshake(head: RequestHead, has_body: bool, allow_deflate: bool) -> Handshake:
+def check_handshake(head: RequestHead, allow_deflate: bool) -> Handshake:
     """Judge a request whose `wants_websocket` is true.
 
     Args:
-        has_body: whether a body follows the head; it would be taken for frames.
         allow_deflate: whether messages may be compressed.
 
     Raises:
@@ -60,10 +59,6 @@ def check_handshake(head: RequestHead, has_body: bool, allow_deflate: bool) -> H
             protocols.append(value)
         elif name == b"sec-websocket-extensions":
             extensions.append(value)
-    if head.method != "GET":
-        raise ProtocolError(400, "WebSocket handshake with a method other than GET")
-    if has_body:
-        raise ProtocolError(400, "WebSocket handshake with a body")
     _check_version(versions)
     key = _check_key(keys)
     subprotocols = _split_subprotocols(protocols) if protocols else []

@@ -55,7 +55,7 @@ cdef class HTTPConnection(Responder):
     cdef _update_reading(self)
     cdef _start_request(self, RequestHead head, bint body_ended)
     cdef _launch(self)
-    cdef _start_websocket(self, RequestHead head, bint has_body)
+    cdef _start_websocket(self, RequestHead head)
     cdef bint _is_last_response(self) except -1
     cdef _end_request(self)
     cdef _log_access(self, RequestHead head)

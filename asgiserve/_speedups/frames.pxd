@@ -29,6 +29,7 @@ cdef class FrameCodec:
     cdef Py_ssize_t _size
     cdef Py_ssize_t _room
     cdef Py_ssize_t _checked
+    cdef uint64_t _seen
 
     cpdef feed(self, bytes data)
     cpdef int next_event(self) except -1
@@ -40,10 +41,9 @@ cdef class FrameCodec:
     cpdef bytes encode_pong(self, bytes payload)
     cpdef bytes encode_close(self, int code, str reason)
     cdef int _read_frame(self) except -1
-    cdef int _check_frame(self, int first, int opcode, uint64_t size) except -1
-    cdef int _take_whole(self, int opcode, const unsigned char *data, Py_ssize_t size, uint64_t mask) except -1
-    cdef int _take_control(self, int opcode, const unsigned char *data, Py_ssize_t size, uint64_t mask) except -1
-    cdef int _take_close(self, const unsigned char *data, Py_ssize_t size) except -1
+    cdef int _take_text(self, const unsigned char *data, Py_ssize_t size) except -1
+    cdef int _take_bytes(self, int opcode, const unsigned char *data, Py_ssize_t size) except -1
+    cdef int _take_close(self, bytes payload) except -1
     cdef int _take_part(self) except -1
     cdef int _inflate(self, Py_ssize_t size) except -1
     cdef int _finish(self) except -1

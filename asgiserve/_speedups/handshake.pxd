@@ -9,7 +9,7 @@ cdef class Handshake:
     cdef readonly list subprotocols
     cdef readonly DeflateParameters deflate
 
-cpdef Handshake check_handshake(RequestHead head, bint has_body, bint allow_deflate)
+cpdef Handshake check_handshake(RequestHead head, bint allow_deflate)
 cpdef bytes make_accept(bytes key)
 cdef _check_version(list versions)
 cdef bytes _check_key(list keys)

@@ -223,60 +223,6 @@ def _smuggling() -> list[Case]:
             head(b"Content-Length: %d" % len(hidden)) + hidden + NEXT,
             [Seen(body=hidden), NEXT_SEEN],
         ),
-        Case(
-            "upgrade to h2c with a body",
-            post(
-                b"Connection: Upgrade, HTTP2-Settings",
-                b"Upgrade: h2c",
-                b"HTTP2-Settings: AAMAAABkAAQAAP__",
-                b"Content-Length: %d" % len(hidden),
-                body=hidden + NEXT,
-            ),
-            [Seen("POST", body=hidden), NEXT_SEEN],
-        ),
-        Case(
-            "upgrade to h2c with a chunked body",
-            post(
-                b"Connection: Upgrade, HTTP2-Settings",
-                b"Upgrade: h2c",
-                b"HTTP2-Settings: AAMAAABkAAQAAP__",
-                TE,
-                body=CHUNKED_HELLO + NEXT,
-            ),
-            [HELLO, NEXT_SEEN],
-        ),
-        Case(
-            "upgrade to h2c without a body",
-            head(b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAAP__") + NEXT,
-            [Seen(), NEXT_SEEN],
-        ),
-        Case(
-            "upgrade to something unknown",
-            post(b"Connection: upgrade", b"Upgrade: x/1", b"Content-Length: 5", body=b"hello" + NEXT),
-            [HELLO, NEXT_SEEN],
-        ),
-        Case(
-            "Upgrade without Connection",
-            post(b"Upgrade: x", b"Content-Length: 5", body=b"hello" + NEXT),
-            [HELLO, NEXT_SEEN],
-        ),
-        Case(
-            "Connection: upgrade without Upgrade",
-            post(b"Connection: upgrade", b"Content-Length: 5", body=b"hello" + NEXT),
-            [HELLO, NEXT_SEEN],
-        ),
-        Case(
-            "POST that upgrades to websocket",
-            post(b"Connection: upgrade", b"Upgrade: websocket", b"Content-Length: 5", body=b"hello" + NEXT),
-            [HELLO, NEXT_SEEN],
-        ),
-        Case(
-            "upgrade over HTTP/1.0",
-            head(b"Connection: upgrade, keep-alive", b"Upgrade: h2c", b"Content-Length: 5", line=b"POST / HTTP/1.0")
-            + b"hello"
-            + NEXT,
-            [HELLO, NEXT_SEEN],
-        ),
         Case("upgrade with CL and TE", post(b"Connection: upgrade", b"Upgrade: h2c", *both, body=CHUNKED_HELLO), [400]),
     ]
 

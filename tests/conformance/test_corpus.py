@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import harness
 import pytest
+from http_reader import tokens
 
-from . import connections, fields, framing, request_line
+from . import connections, fields, framing, request_line, upgrades
 from .case import GET, Case, Seen
 
-CASES = [*request_line.CASES, *fields.CASES, *framing.CASES, *connections.CASES]
+CASES = [*request_line.CASES, *fields.CASES, *framing.CASES, *connections.CASES, *upgrades.CASES]
 SPLIT_ALL_BELOW = 2048  # longer inputs are cut at some places only
 
 # What no rule of HTTP allows to come out of a server's error answers.
@@ -91,6 +92,10 @@ def check_error(response: harness.Response, wanted) -> None:
     assert response.get(b"content-type").startswith(TEXT)
     assert 0 < int(response.get(b"content-length")) < 200
     assert response.body.strip()
+    if response.status == 426:
+        assert response.get(b"upgrade") == b"websocket"  # RFC 9110 section 15.5.22
+        assert b"upgrade" in tokens(response.get_all(b"connection"))  # RFC 9110 section 7.8
+        assert response.get(b"sec-websocket-version") == b"13"  # RFC 6455 section 4.2.2
 
 
 def check_seen(scope: dict, body: bytes, wanted: Seen) -> None:

@@ -18,15 +18,15 @@ VERSION_FIELD = (b"sec-websocket-version", b"13")
 FIELDS = (HOST, (b"upgrade", b"websocket"), (b"connection", b"Upgrade"), KEY_FIELD, VERSION_FIELD)
 
 
-def make_head(part, fields=FIELDS, method="GET"):
+def make_head(part, fields=FIELDS):
     head = part("head").RequestHead()
-    head.method = method
+    head.method = "GET"
     head.headers = list(fields)
     return head
 
 
-def check(part, *more, fields=FIELDS, method="GET", has_body=False, allow_deflate=True):
-    return part("handshake").check_handshake(make_head(part, [*fields, *more], method), has_body, allow_deflate)
+def check(part, *more, fields=FIELDS, allow_deflate=True):
+    return part("handshake").check_handshake(make_head(part, [*fields, *more]), allow_deflate)
 
 
 def error_of(part, *more, **options):
@@ -132,17 +132,6 @@ def test_deflate_not_allowed(part):
 # -- a bad one
 
 
-@pytest.mark.parametrize("method", ["HEAD", "POST", "OPTIONS", "PUT"])
-def test_method(part, method):
-    error = error_of(part, method=method)
-    assert (error.status, error.detail) == (400, "WebSocket handshake with a method other than GET")
-
-
-def test_body(part):
-    error = error_of(part, has_body=True)
-    assert (error.status, error.detail) == (400, "WebSocket handshake with a body")
-
-
 def test_no_version(part):
     error = error_of(part, fields=without(b"sec-websocket-version"))
     assert (error.status, error.detail) == (400, "no Sec-WebSocket-Version header")
@@ -237,17 +226,15 @@ def test_malformed_extensions(part, value, allow_deflate):
 def test_order_of_the_rules(part):
     """Each fault is found before those behind it."""
     faults = {
-        "method": {"method": "POST"},
-        "body": {"has_body": True},
         "Version": {"version": (b"sec-websocket-version", b"8")},
         "Key": {"key": (b"sec-websocket-key", b"x")},
         "Protocol": {"protocol": protocol(b"a b")},
         "Extensions": {"extensions": extension(b";")},
     }
-    details = {"method": "method", "body": "body", "Version": "version", "Key": "Key", "Protocol": "Protocol"}
+    details = {"Version": "version", "Key": "Key", "Protocol": "Protocol"}
     names = list(faults)
     for number, name in enumerate(names):
-        options = {"method": "GET", "has_body": False, "version": VERSION_FIELD, "key": KEY_FIELD}
+        options = {"version": VERSION_FIELD, "key": KEY_FIELD}
         for later in names[number:]:
             options.update(faults[later])
         fields = [options.pop(key) for key in ("version", "key", "protocol", "extensions") if key in options]
@@ -273,6 +260,6 @@ def test_head_that_a_parser_made(part):
     rules.split_head(data, head)
     rules.check_head(head, -1)
     assert head.wants_websocket
-    handshake = part("handshake").check_handshake(head, False, True)
+    handshake = part("handshake").check_handshake(head, True)
     assert handshake.accept == ACCEPT
     assert handshake.subprotocols == ["chat", "superchat"]
