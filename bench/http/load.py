@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
-from .process import ServerFailed
+from ..process import ServerFailed, pinned
 from .workloads import Workload
 
 CHECK_TIMEOUT = 15.0
@@ -65,6 +65,12 @@ def wrk_path() -> str:
     if path is None:
         raise FileNotFoundError(NO_WRK)
     return path
+
+
+def wrk_version() -> str:
+    """Name and version, as wrk gives them."""
+    first = subprocess.run([wrk_path(), "-v"], capture_output=True, text=True).stdout.splitlines()[0]
+    return " ".join(first.split()[:2])
 
 
 class _OneFile:
@@ -135,18 +141,9 @@ def load(workload: Workload, port: int, seconds: float, cpu: int) -> Load:
 
 
 def _run_pinned(command: list[str], cpu: int, limit: float) -> str:
-    """Run a command on one core, end it by its pid whatever happens, return its output."""
-    mine = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {cpu})
-    try:
-        popen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    finally:
-        os.sched_setaffinity(0, mine)
-    try:
-        return popen.communicate(timeout=limit)[0]
-    except subprocess.TimeoutExpired as error:
-        raise ServerFailed(f"wrk did not end within {limit:.0f} s") from error
-    finally:
-        if popen.poll() is None:
-            popen.kill()
-            popen.wait()
+    """Run a command on one core and return its output."""
+    with pinned(command, cpu) as popen:
+        try:
+            return str(popen.communicate(timeout=limit)[0])
+        except subprocess.TimeoutExpired as error:
+            raise ServerFailed(f"wrk did not end within {limit:.0f} s") from error

@@ -1,30 +1,19 @@
-"""The measurement: rows, then rounds, then servers, each server alone on its core."""
+"""The measurement of one server in one row, alone on its core."""
 
 from __future__ import annotations
 
-import statistics
 import time
-from dataclasses import asdict, dataclass, field
-from typing import Any, Callable, Optional
+from dataclasses import dataclass
+from typing import Callable
 
 import psutil
 
+from ..process import ServerFailed, ServerProcess, free_port
+from ..rounds import Plan, Row, measure_rounds
+from ..rounds import stolen as share_stolen
+from ..servers import Chosen, Server
 from .load import Load, check, load
-from .process import ServerFailed, ServerProcess, free_port
-from .servers import Server
 from .workloads import Workload
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How to measure: seconds per window and warm-up, the two cores, where the project is."""
-
-    rounds: int
-    seconds: float
-    warm_up: float
-    server_cpu: int
-    load_cpu: int
-    root: str
 
 
 @dataclass(frozen=True)
@@ -55,40 +44,8 @@ class Sample:
         """The share of its core that the server used."""
         return self.cpu / self.wall
 
-
-@dataclass
-class Cell:
-    """All windows of one server in one row, or why there are none."""
-
-    samples: list[Sample] = field(default_factory=list)
-    failure: Optional[str] = None
-
-    def median(self, name: str) -> Optional[float]:
-        """The median of a sample attribute over the rounds; None for a failed or empty cell."""
-        if self.failure or not self.samples:
-            return None
-        return float(statistics.median(getattr(sample, name) for sample in self.samples))
-
-    def spread(self) -> Optional[float]:
-        """(max - min) / median of the cost: how far to trust it."""
-        middle = self.median("cost")
-        if middle is None:
-            return None
-        costs = [sample.cost for sample in self.samples]
-        return (max(costs) - min(costs)) / middle
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "failure": self.failure,
-            "cpu_us_per_request": self.median("cost"),
-            "requests_per_second": self.median("rate"),
-            "spread": self.spread(),
-            "samples": [{**asdict(s), "cpu_us_per_request": s.cost, "busy": s.busy} for s in self.samples],
-        }
-
-
-Results = dict[str, dict[str, Cell]]
+    def __str__(self) -> str:
+        return f"{self.cost:.1f} us/request, {self.rate:.0f} requests/s, busy {self.busy:.0%}"
 
 
 def measure_once(command: list[str], server: Server, workload: Workload, port: int, plan: Plan) -> Sample:
@@ -106,7 +63,7 @@ def measure_once(command: list[str], server: Server, workload: Workload, port: i
         before = process.cpu_seconds()
         seen = _load(process, workload, plan.seconds, plan)
         cpu = process.cpu_seconds() - before
-        stolen = _stolen(machine, psutil.cpu_times())
+        stolen = share_stolen(machine, psutil.cpu_times())
         check(workload, port)
         memory = process.memory()
         process.stop()
@@ -134,36 +91,16 @@ def _load(process: ServerProcess, workload: Workload, seconds: float, plan: Plan
         raise
 
 
-def _stolen(before: Any, after: Any) -> float:
-    """The share of CPU time between two readings that went to other guests of the host."""
-    total = sum(after[:8]) - sum(before[:8])
-    stolen: float = after.steal - before.steal
-    return stolen / total if total else 0.0
-
-
-def measure_row(
-    workload: Workload, servers: dict[str, tuple[Server, str]], plan: Plan, say: Callable[[str], None]
-) -> dict[str, Cell]:
-    """All rounds of one row. A server that fails once is out of the row.
+def measure_row(workload: Workload, servers: Chosen, plan: Plan, say: Callable[[str], None]) -> Row:
+    """All rounds of one row.
 
     :param servers: by name, each with the interpreter that runs it.
     """
-    cells = {name: Cell() for name, (server, _) in servers.items() if server.handles(workload)}
-    for number in range(1, plan.rounds + 1):
-        for name, cell in cells.items():
-            if cell.failure:
-                continue
-            server, python = servers[name]
-            port = free_port()
-            try:
-                sample = measure_once([python, *server.arguments(workload, port)], server, workload, port, plan)
-            except ServerFailed as error:
-                cell.failure = str(error)
-                say(f"{workload.name} {number}/{plan.rounds} {name}: FAILED: {error}")
-                continue
-            cell.samples.append(sample)
-            say(
-                f"{workload.name} {number}/{plan.rounds} {name}: {sample.cost:.1f} us/request, "
-                f"{sample.rate:.0f} requests/s, busy {sample.busy:.0%}"
-            )
-    return cells
+
+    def measure(name: str) -> Sample:
+        server, python = servers[name]
+        port = free_port()
+        return measure_once([python, *server.arguments(workload, port)], server, workload, port, plan)
+
+    names = [name for name, (server, _) in servers.items() if server.handles(workload)]
+    return measure_rounds(workload.name, names, plan.rounds, measure, say)

@@ -1,4 +1,4 @@
-"""One server process on one core: start, readiness, CPU time, end. Linux only."""
+"""Processes on one core: a server from its start to its end, with its CPU time; a load generator. Linux only."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Optional
+from typing import Any, Optional
 
 import psutil
 
@@ -26,6 +28,28 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@contextmanager
+def pinned(command: list[str], cpu: int, **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """A command on one core, with its output as text; it is ended by its pid whatever happens."""
+    popen = start_pinned(command, cpu, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+    try:
+        yield popen
+    finally:
+        if popen.poll() is None:
+            popen.kill()
+        popen.communicate()
+
+
+def start_pinned(command: list[str], cpu: int, **options: Any) -> subprocess.Popen[Any]:
+    """Start a command on one core: a child inherits the affinity of its parent."""
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        return subprocess.Popen(command, **options)
+    finally:
+        os.sched_setaffinity(0, mine)
 
 
 class ServerProcess:
@@ -48,20 +72,15 @@ class ServerProcess:
 
     def __enter__(self) -> ServerProcess:
         environment = {**os.environ, "PYTHONPATH": self.root}
-        # The child inherits the affinity of its parent.
-        mine = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {self.cpu})
-        try:
-            self.popen = subprocess.Popen(
-                self.command,
-                cwd=self.root,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=self.log,
-                stderr=self.log,
-            )
-        finally:
-            os.sched_setaffinity(0, mine)
+        self.popen = start_pinned(
+            self.command,
+            self.cpu,
+            cwd=self.root,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+        )
         try:
             self._wait_until_ready()
         except BaseException:
@@ -100,6 +119,10 @@ class ServerProcess:
             pass
         return [process for process in self.members if process.is_running()]
 
+    def pids(self) -> list[int]:
+        """The whole family."""
+        return [process.pid for process in self._family()]
+
     def cpu_seconds(self) -> float:
         """User and system time of the whole family so far."""
         total = 0.0
@@ -135,6 +158,19 @@ class ServerProcess:
         self.log.seek(0)
         lines = self.log.read()[-4096:].decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else "no output"
+
+    def terminate(self) -> None:
+        """Ask the parent process to end, and go on."""
+        if self.popen is not None:
+            self._family()
+            self.popen.terminate()
+
+    def wait(self, limit: float) -> bool:
+        """Whether the parent process has ended within so many seconds."""
+        try:
+            return self.popen is None or self.popen.wait(limit) is not None
+        except subprocess.TimeoutExpired:
+            return False
 
     def stop(self) -> None:
         """End the whole family: politely, then by force. Returns when all are gone."""

@@ -1,0 +1,145 @@
+"""Parts of a report that every benchmark has."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import time
+from typing import Any, Optional
+
+from .rounds import Cell, Plan, Results, Row
+from .servers import Server
+
+# Below this share of its core a server was waiting, and its rate is not its limit.
+IDLE = 0.85
+IDLE_NOTE = f"\\* the server used less than {IDLE:.0%} of its core, so this rate is not its limit."
+
+FAILED = "**failed**"
+
+Lines = list[str]
+
+_PORT = re.compile(r"(127\.0\.0\.1:|--port )0\b")
+
+
+def environment(
+    plan: Plan, load: str, servers: list[Server], workload: Any, versions: dict[str, str], skipped: dict[str, str]
+) -> dict[str, Any]:
+    """What the figures depend on.
+
+    :param load: name and version of the load generator.
+    :param workload: the one whose command lines are shown.
+    """
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "kernel": f"{platform.system()} {platform.release()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "load": load,
+        "rounds": plan.rounds,
+        "seconds": plan.seconds,
+        "versions": versions,
+        "commands": {server.name: _command(server, workload) for server in servers},
+        "skipped": skipped,
+    }
+
+
+def _cpu_model() -> str:
+    with open("/proc/cpuinfo") as file:
+        return next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "unknown")
+
+
+def _command(server: Server, workload: Any) -> str:
+    """How a server is started, without interpreter and port."""
+    return _PORT.sub(r"\1PORT", " ".join(server.arguments(workload, 0)[1:]))
+
+
+def table(head: list[str], rows: list[list[str]]) -> Lines:
+    """A Markdown table, numbers to the right, and an empty line."""
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    return [*lines, *("| " + " | ".join(row) + " |" for row in rows), ""]
+
+
+def number(value: Optional[float], form: str = ".2f") -> str:
+    """A figure, or a dash where there is none."""
+    return "-" if value is None else format(value, form)
+
+
+def columns(results: Results, servers: list[Server]) -> list[str]:
+    """The servers that were in any row, in the order of the table of servers."""
+    present = {name for row in results.values() for name in row}
+    return [server.name for server in servers if server.name in present]
+
+
+def ordered(results: Results, titles: dict[str, str]) -> list[tuple[str, Row]]:
+    """Titles and rows in the order of the titles."""
+    return [(title, results[name]) for name, title in titles.items() if name in results]
+
+
+def cost_table(unit: str, results: Results, titles: dict[str, str], labels: dict[str, str], shown: list[str]) -> Lines:
+    """CPU time per piece of work, and how much it varied."""
+    rows = []
+    for title, row in ordered(results, titles):
+        cells = []
+        for name in shown:
+            cell = row.get(name, Cell())
+            spread = cell.spread()
+            text = number(cell.median("cost"), ".1f")
+            if spread is not None and len(cell.samples) > 1:
+                text += f" ±{spread * 50:.0f}%"
+            cells.append(FAILED if cell.failure else text)
+        rows.append([title, *cells])
+    return table([f"CPU µs per {unit}", *(labels[name] for name in shown)], rows)
+
+
+def rate_table(unit: str, results: Results, titles: dict[str, str], labels: dict[str, str], shown: list[str]) -> Lines:
+    """Pieces of work per second, marked where that is not the server's limit."""
+    rows = []
+    for title, row in ordered(results, titles):
+        cells = []
+        for name in shown:
+            cell = row.get(name, Cell())
+            rate, busy = cell.median("rate"), cell.median("busy")
+            mark = "*" if busy is not None and busy < IDLE else ""
+            cells.append(FAILED if cell.failure else number(rate, ",.0f") + mark)
+        rows.append([title, *cells])
+    lines = table([f"{unit}s per second", *(labels[name] for name in shown)], rows)
+    if any("*" in cell.replace("**", "") for row in rows for cell in row):
+        lines += [IDLE_NOTE, ""]
+    return lines
+
+
+def verdict(target: Optional[float], own: Optional[float], failed: bool) -> str:
+    """A promise and whether it was kept; only the promise where nothing was measured."""
+    if target is None:
+        return "-"
+    if own is None and not failed:
+        return f"{target:g}"
+    return f"{target:g} met" if own is not None and own >= target else f"{target:g} **missed**"
+
+
+def failures(results: Results, titles: dict[str, str], labels: dict[str, str]) -> list[str]:
+    """Who failed where, and why."""
+    lines = [
+        f"- {title}, {labels[name]}: {cell.failure}"
+        for title, row in ordered(results, titles)
+        for name, cell in row.items()
+        if cell.failure
+    ]
+    return ["## Failed", "", *lines, ""] if lines else []
+
+
+def about_lines(about: dict[str, Any], shown: list[str], labels: dict[str, str]) -> list[str]:
+    """The environment, the versions and the command lines."""
+    lines = [
+        "## Environment",
+        "",
+        f"- {about['date']}; {about['cpu']}, {about['cores']} cores; {about['kernel']}; {about['python']}",
+        f"- {about['load']}, one thread; {about['rounds']} interleaved rounds of {about['seconds']} s, each warmed up",
+        "",
+    ]
+    rows = [[labels[name], about["versions"].get(name, ""), f"`{about['commands'][name]}`"] for name in shown]
+    lines += ["| server | versions | started as |", "|---|---|---|"]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return [*lines, "", *(f"- not measured: {labels[name]}: {reason}" for name, reason in about["skipped"].items()), ""]

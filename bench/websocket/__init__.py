@@ -1,0 +1,1 @@
+"""Comparison of ASGI servers over WebSocket: ``python -m bench.websocket --help``."""
