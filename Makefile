@@ -23,12 +23,12 @@ $(BUILD_STAMP): FORCE
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: FORCE help serve test test-fast lint format types build bench bench-http annotate sdist wheel clean
+.PHONY: FORCE help serve test test-fast lint format types build bench bench-http bench-websocket autobahn annotate sdist wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 	/' | expand -t 16
 	@echo 'Variables: PYTHON=$(PYTHON) VENV=$(VENV) ASGISERVE_EXTENSIONS=$(ASGISERVE_EXTENSIONS) (auto, require, off)'
-	@echo '           APP=$(APP) for serve; ARGS= for serve, test, bench and bench-http'
+	@echo '           APP=$(APP) for serve; ARGS= for serve, test and the bench targets'
 
 serve: $(BUILD_STAMP) ## run the example application: make serve APP=module:attribute ARGS='--port 9000'
 	$(BIN)/asgiserve $(APP) $(ARGS)
@@ -38,6 +38,9 @@ test: $(BUILD_STAMP) ## run the whole test suite over every stack that is built
 
 test-fast: $(BUILD_STAMP) ## run the tests but the slow ones
 	$(PY) -m pytest -m "not slow" $(ARGS)
+
+autobahn: $(BUILD_STAMP) ## run the Autobahn WebSocket test suite over every stack; ARGS=--short for two minutes of it
+	$(PY) tests/autobahn $(ARGS)
 
 build: $(BUILD_STAMP) ## compile the extensions in place
 
@@ -57,6 +60,9 @@ bench: $(BUILD_STAMP) $(BENCH_STAMP) ## run the micro benchmarks
 
 bench-http: $(BUILD_STAMP) $(BENCH_STAMP) ## compare with other servers under load, with wrk
 	$(PY) -m bench.http $(ARGS)
+
+bench-websocket: $(BUILD_STAMP) $(BENCH_STAMP) ## compare with other servers over WebSocket; needs a C compiler
+	$(PY) -m bench.websocket $(ARGS)
 
 annotate: $(ENV_STAMP) ## write annotated Cython sources to build/annotate
 	$(PY) setup.py -q annotate

@@ -8,10 +8,11 @@ from asyncio import CancelledError
 from typing import Any, Optional
 
 from ..errors import AppError, ClientDisconnected
-from .flow import Step, Waiters
+from .flow import Waiters
+from .received import Received, Source
 
 
-class Exchange:
+class Exchange(Source):
     """One run of an application. The application uses receive() and send(); a subclass defines the rest.
 
     A subclass sets the attributes itself: there is one object for each request, and super() would cost as much as all
@@ -31,7 +32,7 @@ class Exchange:
 
     # -- for the application
 
-    def receive(self) -> "Received":
+    def receive(self) -> Received:
         """The ASGI `receive` callable."""
         return Received(self)
 
@@ -70,10 +71,6 @@ class Exchange:
 
     # -- what a subclass defines
 
-    def give_message(self) -> "Optional[dict[str, Any]]":
-        """Return the next message for the application; None when there is none yet."""
-        raise NotImplementedError
-
     def take_message(self, message: "dict[str, Any]") -> Any:
         """Act on a message of the application; return an awaitable."""
         raise NotImplementedError
@@ -81,26 +78,6 @@ class Exchange:
     def app_ended(self, error: Optional[BaseException], cancelled: bool) -> None:
         """The application has ended: with `error`, cancelled, or by returning."""
         raise NotImplementedError
-
-
-class Received(Step):
-    """The next message. It is taken when the step is made: a task cancelled before that eats no message."""
-
-    __slots__ = ("_exchange",)
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange: Exchange = exchange
-
-    def __next__(self) -> Any:
-        return self.send(None)
-
-    def send(self, value: Any) -> Any:
-        """Return a future while there is no message."""
-        exchange = self._exchange
-        message = exchange.give_message()
-        if message is None:
-            return exchange.wait()
-        raise StopIteration(message)
 
 
 def is_disconnect(error: BaseException) -> bool:

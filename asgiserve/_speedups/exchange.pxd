@@ -1,20 +1,16 @@
-from asgiserve._speedups.flow cimport Step, Waiters
+from asgiserve._speedups.flow cimport Waiters
+from asgiserve._speedups.received cimport Received, Source
 
 cdef object CancelledError
 
-cdef class Exchange:
+cdef class Exchange(Source):
     cdef public object loop
     cdef public object task
     cdef readonly Waiters waiters
 
-    cpdef wait(self)
     cpdef judge(self, task)
-    cpdef dict give_message(self)
     cpdef take_message(self, dict message)
     cpdef app_ended(self, error, bint cancelled)
-
-cdef class Received(Step):
-    cdef Exchange _exchange
 
 cpdef bint is_disconnect(error) except -1
 cpdef list to_list(items)
