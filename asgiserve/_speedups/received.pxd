@@ -6,3 +6,5 @@ cdef class Source:
 
 cdef class Received(Step):
     cdef Source _source
+
+    cpdef send(self, value)
