@@ -7,18 +7,20 @@ collected in a bytes object that grows with what has come, never with what was a
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_XDECREF, PyObject
-from cpython.unicode cimport PyUnicode_AsUTF8String, PyUnicode_Check, PyUnicode_DecodeUTF8
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from cpython.unicode cimport PyUnicode_AsUTF8String, PyUnicode_Check
+from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
 from asgiserve._speedups.deflate cimport Deflate, DeflateParameters
+from asgiserve._speedups.payload cimport check_utf8, decode_utf8, is_ascii, load_mask, rotate_mask, unmask
 
 from ..errors import FrameError
 
 cdef extern from "Python.h":
-    # With plain pointers, for an object that grows and so must have one reference only.
+    # With plain pointers: no reference is counted, and an object that grows must have one only.
     PyObject *_new_bytes "PyBytes_FromStringAndSize"(const char *data, Py_ssize_t size) except NULL
     unsigned char *_bytes_of "(unsigned char *)PyBytes_AS_STRING"(PyObject *data)
+    unsigned char *_text_of "(unsigned char *)PyUnicode_DATA"(PyObject *text)
     int _PyBytes_Resize(PyObject **data, Py_ssize_t size) except -1
     str PyUnicode_New(Py_ssize_t size, Py_UCS4 largest)
     void *PyUnicode_DATA(object text)
@@ -47,8 +49,6 @@ cdef enum:
     # The longest payload of a control frame, and of a close frame's reason.
     CONTROL_SIZE = 125
     REASON_SIZE = 123
-    # The longest text that is decoded here.
-    SHORT = 255
     TLS_FAILED = 1015  # a close code that has no name of ours
 
 cdef int CLOSE_ABNORMAL, CLOSE_INVALID_DATA, CLOSE_NO_STATUS, CLOSE_NORMAL, CLOSE_PROTOCOL_ERROR, CLOSE_TOO_BIG
@@ -61,14 +61,7 @@ from .._consts import (
     CLOSE_TOO_BIG,
 )
 
-cdef enum:
-    HIGH_BITS = 0x8080808080808080ULL  # not in US-ASCII
-    UNLIMITED = 0x7fffffffffffffffLL
-
-ctypedef fused Unit:
-    uint8_t
-    uint16_t
-    uint32_t
+cdef long long UNLIMITED = 0x7fffffffffffffffLL  # no enum: not all compilers have wide ones
 
 
 @cython.final
@@ -125,19 +118,20 @@ cdef class FrameCodec:
         """
         cdef int event
         self.payload = None
-        while self._data is not None or self._queue is not None:
+        while True:
             if self._data is None:
+                if self._queue is None:
+                    return NEED_DATA
                 self._join()
             event = self._take_part() if self._is_in_frame else self._read_frame()
             if self._at == self._end:
                 self._data = None
             if event == NEED_DATA:
                 if self._queue is None:
-                    break
+                    return NEED_DATA
                 self._join()
             elif event != NO_EVENT:
                 return event
-        return NEED_DATA
 
     cpdef Py_ssize_t input_size(self) noexcept:
         """Bytes of input that no event and no message that is being collected has taken."""
@@ -211,7 +205,7 @@ cdef class FrameCodec:
         self._is_last = head[0] & FIN != 0
         self._is_in_frame = True
         self._left = <long long>size
-        self._mask = _load_mask(data - 4)
+        self._mask = load_mask(data - 4)
         self._at = data
         return self._take_part()
 
@@ -221,9 +215,9 @@ cdef class FrameCodec:
             self.payload = ""
             return TEXT
         self.payload = PyUnicode_New(size, 127)
-        if _unmask(<unsigned char *>PyUnicode_DATA(self.payload), data, size, _load_mask(data - 4)) & HIGH_BITS:
+        if not is_ascii(unmask(_text_of(<PyObject *>self.payload), data, size, load_mask(data - 4))):
             # Not US-ASCII: what was meant to be the message is only a buffer, and nobody else has seen it.
-            self.payload = _decode(<unsigned char *>PyUnicode_DATA(self.payload), size)
+            self.payload = decode_utf8(_text_of(<PyObject *>self.payload), size)
             if self.payload is None:
                 return self._fail(CLOSE_INVALID_DATA, "invalid UTF-8")
         return TEXT
@@ -231,7 +225,7 @@ cdef class FrameCodec:
     cdef int _take_bytes(self, int opcode, const unsigned char *data, Py_ssize_t size) except -1:
         """Take a binary message of one frame, or a control frame."""
         self.payload = PyBytes_FromStringAndSize(NULL, size)
-        _unmask(<unsigned char *>PyBytes_AS_STRING(<bytes>self.payload), data, size, _load_mask(data - 4))
+        unmask(_bytes_of(<PyObject *>self.payload), data, size, load_mask(data - 4))
         if opcode == CLOSE:
             return self._take_close(<bytes>self.payload)
         return opcode
@@ -249,7 +243,7 @@ cdef class FrameCodec:
             code = data[0] << 8 | data[1] if size > 1 else 0
             if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
                 return self._fail(CLOSE_PROTOCOL_ERROR, "protocol error")
-            reason = _decode(data + 2, size - 2)
+            reason = decode_utf8(data + 2, size - 2)
             if reason is None:
                 return self._fail(CLOSE_INVALID_DATA, "invalid UTF-8")
             self.code = code
@@ -271,29 +265,29 @@ cdef class FrameCodec:
         elif size:
             self._reserve(size, self._left if self._is_last else self._size + size)
             to = _bytes_of(self._message)
-            seen = _unmask(to + self._size, self._at, size, self._mask)
+            seen = unmask(to + self._size, self._at, size, self._mask)
             self._at += size
             if self._opcode == TEXT:
-                self._seen |= seen & HIGH_BITS
-                if self._checked == self._size and not seen & HIGH_BITS:
+                self._seen |= seen
+                if self._checked == self._size and is_ascii(seen):
                     self._checked += size
                 else:
-                    self._checked = _check_utf8(to, self._checked, self._size + size)
+                    self._checked = check_utf8(to, self._checked, self._size + size)
                     if self._checked < 0:
                         return self._fail(CLOSE_INVALID_DATA, "invalid UTF-8")
             self._size += size
         if self._left:
-            self._mask = _rotate(self._mask, size & 3)
+            self._mask = rotate_mask(self._mask, size & 3)
             return NEED_DATA
         self._is_in_frame = False
         return self._finish() if self._is_last else NO_EVENT
 
     cdef int _inflate(self, Py_ssize_t size) except -1:
-        """Take a part of a compressed message. Its UTF-8 is checked at the end: it must not matter what the parts are."""
+        """Take a part of a compressed message. Its UTF-8 is checked at the end: the parts must not matter to it."""
         cdef bytes data = PyBytes_FromStringAndSize(NULL, size)
         cdef long long limit = self._max_size - self._size if self._max_size != UNLIMITED else -1
         cdef Py_ssize_t grown
-        _unmask(<unsigned char *>PyBytes_AS_STRING(data), self._at, size, self._mask)
+        unmask(<unsigned char *>PyBytes_AS_STRING(data), self._at, size, self._mask)
         self._at += size
         try:
             data = self._deflate.decompress(data, limit, self._is_last and self._left == 0)
@@ -323,14 +317,14 @@ cdef class FrameCodec:
             self.payload = ""
         else:
             data = _bytes_of(self._message)
-            if self._seen or self._is_compressed:
+            if self._is_compressed or not is_ascii(self._seen):
                 data[size] = 0  # in the room behind, or where each bytes object has it
-                self.payload = _decode(data, size)
+                self.payload = decode_utf8(data, size)
                 if self.payload is None:
                     return self._fail(CLOSE_INVALID_DATA, "invalid UTF-8")
             else:
                 self.payload = PyUnicode_New(size, 127)
-                memcpy(PyUnicode_DATA(self.payload), data, size)
+                memcpy(_text_of(<PyObject *>self.payload), data, size)
         self._forget()
         self._opcode = 0
         self._received = 0
@@ -475,176 +469,3 @@ cdef inline uint64_t _load_length(const unsigned char *data) noexcept:
     for index in range(8):
         length = length << 8 | data[index]
     return length
-
-
-# -- masks: the key twice in a word, as it stands in memory, so that the order of bytes in a word does not matter
-
-cdef inline uint64_t _load_mask(const unsigned char *key) noexcept:
-    cdef uint64_t mask
-    memcpy(&mask, key, 4)
-    memcpy(<char *>&mask + 4, key, 4)
-    return mask
-
-
-cdef uint64_t _rotate(uint64_t mask, Py_ssize_t shift) noexcept:
-    """The mask for what follows `shift` bytes, 0 to 3, of payload."""
-    return _load_mask(<unsigned char *>&mask + shift)
-
-
-cdef inline uint64_t _unmask(unsigned char *to, const unsigned char *data, Py_ssize_t size, uint64_t mask) noexcept:
-    """Unmask to `to`; return a word that has a high bit where any byte has one."""
-    cdef uint64_t word
-    cdef uint64_t seen = 0
-    cdef uint32_t half
-    cdef uint16_t quarter
-    cdef Py_ssize_t at = 0
-    while at < size - 7:
-        memcpy(&word, data + at, 8)
-        word ^= mask
-        seen |= word
-        memcpy(to + at, &word, 8)
-        at += 8
-    if size & 4:
-        memcpy(&half, data + at, 4)
-        half ^= <uint32_t>mask
-        seen |= half
-        memcpy(to + at, &half, 4)
-        at += 4
-    if size & 2:
-        memcpy(&quarter, &mask, 2)
-        to[at] = data[at] ^ (<unsigned char *>&quarter)[0]
-        to[at + 1] = data[at + 1] ^ (<unsigned char *>&quarter)[1]
-        seen |= to[at] | to[at + 1]
-        at += 2
-    if size & 1:
-        to[at] = data[at] ^ (<unsigned char *>&mask)[at & 3]
-        seen |= to[at]
-    return seen
-
-
-# -- UTF-8 (RFC 3629)
-
-cdef Py_ssize_t _check_utf8(const unsigned char *data, Py_ssize_t at, Py_ssize_t end) noexcept:
-    """Check from `at`, where a character begins.
-
-    Returns:
-        `end`, or where a character begins that is not whole yet; -1 when no bytes that follow can make this valid.
-    """
-    cdef uint64_t word
-    cdef unsigned char first, second
-    while at < end:
-        first = data[at]
-        if first < 0x80:
-            at += 1
-            while at < end - 7:
-                memcpy(&word, data + at, 8)
-                if word & HIGH_BITS:
-                    break
-                at += 8
-            continue
-        if first < 0xc2 or first > 0xf4:
-            return -1
-        if end - at < 2:
-            break
-        second = data[at + 1]
-        if second & 0xc0 != 0x80:
-            return -1
-        if first < 0xe0:
-            at += 2
-            continue
-        if first < 0xf0:
-            if (first == 0xe0 and second < 0xa0) or (first == 0xed and second > 0x9f):
-                return -1
-        elif (first == 0xf0 and second < 0x90) or (first == 0xf4 and second > 0x8f):
-            return -1
-        if end - at < 3:
-            break
-        if data[at + 2] & 0xc0 != 0x80:
-            return -1
-        if first < 0xf0:
-            at += 3
-            continue
-        if end - at < 4:
-            break
-        if data[at + 3] & 0xc0 != 0x80:
-            return -1
-        at += 4
-    return at
-
-
-cdef str _decode(const unsigned char *data, Py_ssize_t size):
-    """Return what `data` says, which has a zero behind its end; None when it is not UTF-8."""
-    if size <= SHORT:
-        return _decode_short(data, size)
-    try:
-        return PyUnicode_DecodeUTF8(<const char *>data, size, NULL)
-    except UnicodeDecodeError:
-        return None
-
-
-cdef str _decode_short(const unsigned char *data, Py_ssize_t size):
-    """Do so in about half the time that Python takes for a short text; for a long one it would be no faster."""
-    cdef unsigned char most = 0
-    cdef unsigned char length = 0  # one byte, for the sake of vector instructions
-    cdef Py_ssize_t at
-    cdef str text
-    cdef bint is_valid
-    for at in range(size):
-        length += data[at] & 0xc0 != 0x80  # a character begins
-        most = data[at] if data[at] > most else most
-    # The largest first byte says how wide the str is, if all is well.
-    text = PyUnicode_New(length, 0x7f if most < 0x80 else 0xff if most < 0xc4 else 0xffff if most < 0xf0 else 0x10ffff)
-    if most < 0x80:
-        memcpy(PyUnicode_DATA(text), data, size)
-        return text
-    if most < 0xc4:
-        is_valid = _write(<uint8_t *>PyUnicode_DATA(text), data, data + size)
-    elif most < 0xf0:
-        is_valid = _write(<uint16_t *>PyUnicode_DATA(text), data, data + size)
-    else:
-        is_valid = _write(<uint32_t *>PyUnicode_DATA(text), data, data + size)
-    return text if is_valid else None
-
-
-cdef bint _write(Unit *to, const unsigned char *data, const unsigned char *end) noexcept:
-    """Write characters at `to`, in units that are wide enough for all. Return whether they are valid.
-
-    Each takes a byte that _decode_short() has counted, so there is room. The zero behind the end continues no character.
-    """
-    cdef uint32_t first, second, third, fourth
-    while data < end:
-        first = data[0]
-        if first < 0x80:
-            to[0] = <Unit>first
-            data += 1
-            to += 1
-            continue
-        second = data[1] ^ 0x80  # now less than 0x40, if it continues
-        if first < 0xe0:
-            if first < 0xc2 or second > 0x3f:
-                return False
-            to[0] = <Unit>((first & 0x1f) << 6 | second)
-            data += 2
-            to += 1
-            continue
-        if second > 0x3f:
-            return False
-        third = data[2] ^ 0x80
-        if third > 0x3f:
-            return False
-        if first < 0xf0:
-            first = (first & 0x0f) << 12 | second << 6 | third
-            if first < 0x800 or 0xd800 <= first <= 0xdfff:
-                return False
-            data += 3
-        else:
-            fourth = data[3] ^ 0x80
-            if first > 0xf4 or fourth > 0x3f:
-                return False
-            first = (first & 0x07) << 18 | second << 12 | third << 6 | fourth
-            if first < 0x10000 or first > 0x10ffff:
-                return False
-            data += 4
-        to[0] = <Unit>first
-        to += 1
-    return True

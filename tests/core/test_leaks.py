@@ -10,6 +10,8 @@ import weakref
 
 import pytest
 from harness import GET, receive_body, request, respond, serve
+from websocket_peer import Peer, handshake
+from wsproto.frame_protocol import FrameProtocol
 
 from core.apps import body, start
 
@@ -223,3 +225,74 @@ def test_tasks_and_connections_are_forgotten(stack):
     assert client.state.connections == {client.conn}
     assert client.state.active == 0
     assert client.state.total_requests == 150
+
+
+async def echoes(scope, receive, send):
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] != "websocket.disconnect":
+        await send({**message, "type": "websocket.send"})
+
+
+async def listens(scope, receive, send):
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (await receive())["type"] != "websocket.disconnect":
+        pass
+
+
+async def closes(scope, receive, send):
+    await receive()
+    await send({"type": "websocket.accept"})
+    await receive()
+    await send({"type": "websocket.close"})
+
+
+async def refuses(scope, receive, send):
+    await send({"type": "websocket.close"})
+
+
+@pytest.mark.parametrize("app", [echoes, closes, refuses, raises, wrong], ids=lambda app: app.__name__)
+@pytest.mark.parametrize("how", ["close", "lose", "eof", "abort", "fault"])
+def test_websocket_is_freed(stack, no_collector, app, how):
+    watched = Watched(app)
+    client = serve(stack, watched, record=False)
+    for number in range(20):
+        other = client.connect()
+        peer = Peer(other, deflate=number % 2 == 0)
+        session = other.transport.get_protocol()
+        other.feed(peer.text("hello " * 10))
+        if how == "lose":
+            other.lose(ConnectionResetError())
+        elif how == "eof":
+            other.feed_eof()
+        elif how == "abort":
+            other.loop.call(session.abort)
+        else:
+            other.feed(peer.close(1000) if how == "close" else b"\xff\xff")
+        other.advance(20)
+        assert other.transport.lost
+        del session
+    del other, peer
+    settle(client)
+    assert watched.count() == 0
+    assert client.state.connections == set()
+    assert client.state.active == 0
+    if not PYPY:
+        assert living({"WebSocketSession", "FrameCodec", "Handshake"}) == []
+
+
+def frame(data):
+    return bytes(FrameProtocol(client=True, extensions=[]).send_data(data, True))
+
+
+def test_an_open_websocket_holds_nothing_of_its_last_message(stack, no_collector, traced):
+    client = serve(stack, listens, record=False)
+    client.transport.discard = True
+    client.feed(handshake())
+    client.feed(frame(b"x"))
+    before, _ = traced()
+    for size in (1_000_000, 100_000, 1_000_000):
+        client.feed(frame(b"x" * size))
+    settle(client)
+    assert traced()[0] - before < 20_000
