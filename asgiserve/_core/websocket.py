@@ -93,6 +93,7 @@ class WebSocketSession(Exchange):
         "_leave_code",
         "_leave_reason",
         "_pong",
+        "_fault",
         "_has_heard",
         "_deadline",
         "_ping_deadline",
@@ -127,6 +128,7 @@ class WebSocketSession(Exchange):
         self._leave_code: int = 0
         self._leave_reason: str = ""
         self._pong: Optional[bytes] = None  # the payload of a pong that waits for room in the transport's buffer
+        self._fault: Optional[FrameError] = None  # the client's, found behind messages that the application has to take
         self._has_heard: bool = False  # the client has sent something since the last ping
         # Deadlines are in the event loop's time; what is due at the first one depends on the phase.
         self._deadline: float = inf
@@ -187,6 +189,7 @@ class WebSocketSession(Exchange):
         self._deadline = inf
         self._codec = None
         self._pong = None
+        self._fault = None
         self._output.lose()
 
     def pause_writing(self) -> None:
@@ -234,6 +237,8 @@ class WebSocketSession(Exchange):
                 output.reset()
         elif self._deadline > now:
             return
+        elif self._fault is not None:
+            self._fail(self._fault)
         elif self.phase == OPEN:
             self._keep_alive(now)
         elif self.phase == CONNECTING:
@@ -277,8 +282,13 @@ class WebSocketSession(Exchange):
         output.cork()
         try:
             self._process_events()
-        except FrameError as error:
-            self._fail(error)
+        except FrameError as fault:
+            if self._messages:
+                # What came before it is still good. The codec has stopped.
+                self._fault = fault
+                self._deadline = self._state.now + LINGER_TIME
+            else:
+                self._fail(fault)
         finally:
             output.uncork()
         self._update_reading()
@@ -354,6 +364,8 @@ class WebSocketSession(Exchange):
             if type(payload) is str:
                 return {"type": "websocket.receive", "text": payload}
             return {"type": "websocket.receive", "bytes": payload}
+        if self._fault is not None:
+            self._fail(self._fault)
         if self._has_left:
             return {"type": "websocket.disconnect", "code": self._leave_code, "reason": self._leave_reason}
         return None
@@ -533,6 +545,8 @@ class WebSocketSession(Exchange):
         self._is_full = False  # to get at the client's close frame, what it sends is read and dropped
         if self._output.is_lost:
             self._lose()
+        elif self._fault is not None:
+            self._end(True)  # there is no getting at it
         else:
             self._update_reading()
 
@@ -541,11 +555,11 @@ class WebSocketSession(Exchange):
         self._output.write(self._codec.encode_close(code, reason))
         self._leave(code, reason)
 
-    def _fail(self, error: FrameError) -> None:
+    def _fail(self, fault: FrameError) -> None:
         """End the connection for a fault of the client (RFC 6455 section 7.1.7)."""
         if self.phase == OPEN:
-            self._warn(f"{error.code} {error.detail}")
-            self._send_close(error.code, error.detail)
+            self._warn(f"{fault.code} {fault.detail}")
+            self._send_close(fault.code, fault.detail)
         self._end(True)
 
     def _end(self, lingers: bool) -> None:
@@ -553,6 +567,7 @@ class WebSocketSession(Exchange):
         self.phase = CLOSED
         self._codec = None
         self._pong = None
+        self._fault = None
         self._tail = b""
         self._update_reading()
         self._deadline = self._state.now + LINGER_TIME
@@ -575,7 +590,7 @@ class WebSocketSession(Exchange):
         """Log what is wrong with the end of the application, and see to it that the client gets an end too."""
         phase = self.phase
         if error is not None:
-            if phase != CLOSED or not is_disconnect(error):
+            if phase < CLOSING or not is_disconnect(error):
                 logger.error("Exception in ASGI application", exc_info=error)
         elif not cancelled and not self._has_left and phase == CONNECTING:
             logger.error("ASGI application returned without accepting or closing the WebSocket")

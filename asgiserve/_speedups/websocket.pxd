@@ -35,6 +35,7 @@ cdef class WebSocketSession(Exchange):
     cdef int _leave_code
     cdef str _leave_reason
     cdef bytes _pong
+    cdef object _fault
     cdef bint _has_heard
     cdef double _deadline
     cdef double _ping_deadline
@@ -67,7 +68,7 @@ cdef class WebSocketSession(Exchange):
     cdef _refuse(self, int status)
     cdef _start_closing(self, int code, str reason)
     cdef _send_close(self, int code, str reason)
-    cdef _fail(self, error)
+    cdef _fail(self, fault)
     cdef _end(self, bint lingers)
     cdef _leave(self, int code, str reason)
     cdef _break_denial(self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from harness import serve
+from harness import FakeTransport, serve
 from websocket_peer import ACCEPT, Peer, handshake
 
 from asgiserve.errors import AppError, ClientDisconnected
@@ -745,6 +745,56 @@ def test_fault(stack, server_log, case):
     assert_over(client)
 
 
+def test_messages_before_a_fault_are_served(stack, server_log):
+    app = Echo()
+    client = serve(stack, app)
+    peer = Peer(client)
+    peer.feed(peer.text("a"), peer.text("b"), b"\xff\x80\0\0\0\0")
+    assert peer.frames() == [("str", "a"), ("str", "b"), ("close", (1002, "protocol error"))]
+    assert app.messages[-1] == disconnect(1002, "protocol error")
+    client.advance(3)
+    assert_over(client)
+
+
+@pytest.mark.parametrize("ending", ["waits", "closes", "returns"])
+def test_fault_behind_a_message_that_is_not_taken(stack, server_log, ending):
+    async def steps(receive, send):
+        await asyncio.sleep(100 if ending == "waits" else 1)
+        if ending == "closes":
+            await send(close(code=4000))
+            await asyncio.sleep(1)
+
+    client = serve(stack, accepting(steps))
+    peer = Peer(client)
+    peer.feed(peer.text("a"), b"\xff\x80\0\0\0\0")
+    assert peer.frames() == []
+    for _ in range(10):
+        client.feed(b"x" * 100000)
+    client.advance(2.5)
+    code = {"waits": 1002, "closes": 4000, "returns": 1000}[ending]
+    assert [(kind, payload[0]) for kind, payload in peer.frames()] == [("close", code)]
+    assert client.ended
+    client.advance(100)
+    assert_over(client)
+
+
+def test_stopped_while_it_sends(stack, server_log):
+    """An application that only sends learns of the shutdown from send(); that is no error to log."""
+
+    async def steps(receive, send):
+        while True:
+            await send(text("tick"))
+            await asyncio.sleep(1)
+
+    app = accepting(steps)
+    client = serve(stack, app)
+    Peer(client)
+    client.loop.call(client.transport.get_protocol().shutdown)
+    client.advance(2)
+    assert isinstance(app.error, ClientDisconnected)
+    assert not server_log.errors
+
+
 def test_too_big_in_fragments(stack, server_log):
     app = Echo()
     peer = Peer(serve(stack, app, ws_max_size=1000))
@@ -875,12 +925,15 @@ def test_answers_to_a_burst_leave_together(stack):
     assert client.transport.writes - before <= 2
 
 
+@pytest.mark.parametrize("transport", ["fakes", "uvloop.loop"])
 @pytest.mark.parametrize("size", [10, 100000])
-def test_client_that_does_not_read(stack, size):
+def test_client_that_does_not_read(stack, monkeypatch, size, transport):
+    """Whether the transport can take head and payload of a frame as two pieces or not."""
     async def steps(receive, send):
         for _ in range(100000):
             await send(data(b"x" * size))
 
+    monkeypatch.setattr(FakeTransport, "__module__", transport)
     app = accepting(steps)
     client = serve(stack, app, timeout_write=None, ws_ping_interval=None)
     client.transport.stall()
