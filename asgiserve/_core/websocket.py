@@ -94,6 +94,7 @@ class WebSocketSession(Exchange):
         "_leave_reason",
         "_pong",
         "_fault",
+        "_is_end_held",
         "_has_heard",
         "_deadline",
         "_ping_deadline",
@@ -128,7 +129,8 @@ class WebSocketSession(Exchange):
         self._leave_code: int = 0
         self._leave_reason: str = ""
         self._pong: Optional[bytes] = None  # the payload of a pong that waits for room in the transport's buffer
-        self._fault: Optional[FrameError] = None  # the client's, found behind messages that the application has to take
+        self._fault: Optional[FrameError] = None  # the client's
+        self._is_end_held: bool = False  # its fault or its close frame came behind messages that are not taken yet
         self._has_heard: bool = False  # the client has sent something since the last ping
         # Deadlines are in the event loop's time; what is due at the first one depends on the phase.
         self._deadline: float = inf
@@ -190,6 +192,7 @@ class WebSocketSession(Exchange):
         self._codec = None
         self._pong = None
         self._fault = None
+        self._is_end_held = False
         self._output.lose()
 
     def pause_writing(self) -> None:
@@ -237,8 +240,8 @@ class WebSocketSession(Exchange):
                 output.reset()
         elif self._deadline > now:
             return
-        elif self._fault is not None:
-            self._fail(self._fault)
+        elif self._is_end_held:
+            self._act_on_end()
         elif self.phase == OPEN:
             self._keep_alive(now)
         elif self.phase == CONNECTING:
@@ -283,12 +286,8 @@ class WebSocketSession(Exchange):
         try:
             self._process_events()
         except FrameError as fault:
-            if self._messages:
-                # What came before it is still good. The codec has stopped.
-                self._fault = fault
-                self._deadline = self._state.now + LINGER_TIME
-            else:
-                self._fail(fault)
+            self._fault = fault
+            self._end_input()
         finally:
             output.uncork()
         self._update_reading()
@@ -306,7 +305,7 @@ class WebSocketSession(Exchange):
                 if self.phase == OPEN:
                     self._send_pong(codec.payload)
             elif event == WS_CLOSE:
-                self._take_close(codec.code, codec.reason)
+                self._end_input()
 
     def _add_message(self, payload: Any) -> None:
         messages = self._messages
@@ -327,11 +326,23 @@ class WebSocketSession(Exchange):
         else:
             self._output.write(self._codec.encode_pong(payload))
 
-    def _take_close(self, code: int, reason: str) -> None:
+    def _end_input(self) -> None:
+        """The codec has stopped, at a close frame or a fault. The application may answer first to what came before."""
+        if self.phase == OPEN and self._messages:
+            self._is_end_held = True
+            self._deadline = self._state.now + LINGER_TIME
+        else:
+            self._act_on_end()
+
+    def _act_on_end(self) -> None:
+        if self._fault is not None:
+            self._fail(self._fault)
+            return
+        codec = self._codec
+        assert codec is not None
         if self.phase == OPEN:
-            assert self._codec is not None
-            self._output.write(self._codec.encode_close(code, ""))
-            self._leave(code, reason)
+            self._output.write(codec.encode_close(codec.code, ""))
+            self._leave(codec.code, codec.reason)
         self._end(False)
 
     def _update_reading(self) -> None:
@@ -364,8 +375,8 @@ class WebSocketSession(Exchange):
             if type(payload) is str:
                 return {"type": "websocket.receive", "text": payload}
             return {"type": "websocket.receive", "bytes": payload}
-        if self._fault is not None:
-            self._fail(self._fault)
+        if self._is_end_held:
+            self._act_on_end()
         if self._has_left:
             return {"type": "websocket.disconnect", "code": self._leave_code, "reason": self._leave_reason}
         return None
@@ -545,8 +556,8 @@ class WebSocketSession(Exchange):
         self._is_full = False  # to get at the client's close frame, what it sends is read and dropped
         if self._output.is_lost:
             self._lose()
-        elif self._fault is not None:
-            self._end(True)  # there is no getting at it
+        elif self._is_end_held:
+            self._end(self._fault is not None)
         else:
             self._update_reading()
 
@@ -568,6 +579,7 @@ class WebSocketSession(Exchange):
         self._codec = None
         self._pong = None
         self._fault = None
+        self._is_end_held = False
         self._tail = b""
         self._update_reading()
         self._deadline = self._state.now + LINGER_TIME

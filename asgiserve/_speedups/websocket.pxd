@@ -36,6 +36,7 @@ cdef class WebSocketSession(Exchange):
     cdef str _leave_reason
     cdef bytes _pong
     cdef object _fault
+    cdef bint _is_end_held
     cdef bint _has_heard
     cdef double _deadline
     cdef double _ping_deadline
@@ -54,7 +55,8 @@ cdef class WebSocketSession(Exchange):
     cdef _add_message(self, payload)
     cdef bint _wake(self) except -1
     cdef _send_pong(self, bytes payload)
-    cdef _take_close(self, int code, str reason)
+    cdef _end_input(self)
+    cdef _act_on_end(self)
     cdef _update_reading(self)
     cdef _make_room(self)
     cdef _send(self, dict message)

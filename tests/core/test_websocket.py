@@ -577,6 +577,36 @@ def test_messages_before_the_close_are_delivered(stack):
     assert_over(client)
 
 
+def test_messages_before_the_close_are_answered(stack):
+    """The client still reads: it waits for our close frame."""
+    app = Echo()
+    client = serve(stack, app)
+    peer = Peer(client)
+    peer.feed(peer.text("a"), peer.text("b"), peer.close(1000))
+    assert peer.frames() == [("str", "a"), ("str", "b"), ("close", (1000, ""))]
+    assert app.messages[-1] == disconnect(1000)
+    assert_over(client)
+
+
+@pytest.mark.parametrize("ending", ["waits", "closes", "returns"])
+def test_close_behind_a_message_that_is_not_taken(stack, ending):
+    async def steps(receive, send):
+        await asyncio.sleep(100 if ending == "waits" else 1)
+        if ending == "closes":
+            await send(close(code=4000))
+
+    client = serve(stack, accepting(steps))
+    peer = Peer(client)
+    peer.feed(peer.text("a"), peer.close(1001))
+    assert peer.frames() == []
+    client.advance(2.5)
+    code = {"waits": 1001, "closes": 4000, "returns": 1000}[ending]
+    assert [(kind, payload[0]) for kind, payload in peer.frames()] == [("close", code)]
+    assert client.closed
+    client.advance(100)
+    assert_over(client)
+
+
 def test_lost(stack):
     app = Keep()
     client = serve(stack, app)
@@ -929,6 +959,7 @@ def test_answers_to_a_burst_leave_together(stack):
 @pytest.mark.parametrize("size", [10, 100000])
 def test_client_that_does_not_read(stack, monkeypatch, size, transport):
     """Whether the transport can take head and payload of a frame as two pieces or not."""
+
     async def steps(receive, send):
         for _ in range(100000):
             await send(data(b"x" * size))
