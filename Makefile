@@ -13,6 +13,7 @@ ENV_STAMP := $(VENV)/.environment
 BUILD_STAMP := $(VENV)/.built
 TOOLS_STAMP := $(VENV)/.tools
 BENCH_STAMP := $(VENV)/.bench
+DOCS_STAMP := $(VENV)/.docs
 SOURCES := setup.py build_llhttp.py $(wildcard asgiserve/_core/*.py asgiserve/_speedups/*.p[xy]*)
 INSTALL := ASGISERVE_EXTENSIONS=off $(PY) -m pip install -q --disable-pip-version-check --no-build-isolation
 CYTHON := $(shell $(PYTHON) -c "import platform; print('cython>=3.1' * (platform.python_implementation() == 'CPython'))")
@@ -23,7 +24,7 @@ $(BUILD_STAMP): FORCE
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: FORCE help serve test test-fast lint format types build bench bench-http bench-websocket autobahn annotate sdist wheel clean
+.PHONY: FORCE help serve test test-fast lint format types build bench bench-http bench-websocket autobahn reference docs annotate sdist wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 	/' | expand -t 16
@@ -39,7 +40,7 @@ test: $(BUILD_STAMP) ## run the whole test suite over every stack that is built
 test-fast: $(BUILD_STAMP) ## run the tests but the slow ones
 	$(PY) -m pytest -m "not slow" $(ARGS)
 
-autobahn: $(BUILD_STAMP) ## run the Autobahn WebSocket test suite over every stack; ARGS=--short for two minutes of it
+autobahn: $(BUILD_STAMP) ## run the Autobahn WebSocket test suite over every stack; ARGS=--short for most of it in half a minute
 	$(PY) tests/autobahn $(ARGS)
 
 build: $(BUILD_STAMP) ## compile the extensions in place
@@ -63,6 +64,12 @@ bench-http: $(BUILD_STAMP) $(BENCH_STAMP) ## compare with other servers under lo
 
 bench-websocket: $(BUILD_STAMP) $(BENCH_STAMP) ## compare with other servers over WebSocket; needs a C compiler
 	$(PY) -m bench.websocket $(ARGS)
+
+reference: $(ENV_STAMP) ## write docs/reference.md from the option table
+	$(PY) docs/generate.py
+
+docs: $(DOCS_STAMP) ## build the documentation into build/site; warnings are errors
+	$(PY) -m mkdocs build --strict
 
 annotate: $(ENV_STAMP) ## write annotated Cython sources to build/annotate
 	$(PY) setup.py -q annotate
@@ -92,6 +99,10 @@ $(TOOLS_STAMP): $(ENV_STAMP)
 
 $(BENCH_STAMP): $(ENV_STAMP)
 	$(INSTALL) -e '.[bench]'
+	@touch $@
+
+$(DOCS_STAMP): $(ENV_STAMP)
+	$(INSTALL) -e '.[docs]'
 	@touch $@
 
 $(BUILD_STAMP): $(ENV_STAMP) $(SOURCES)

@@ -2,6 +2,9 @@
 
 from http import HTTPStatus
 
+#: The log level below DEBUG.
+TRACE = 5
+
 # What RequestReader.next_event() returns.
 NEED_DATA = 0  # nothing more until feed()
 REQUEST = 1  # `head` is set and a body follows
@@ -18,8 +21,10 @@ FIELD_CONNECTION = 4
 FIELD_EXPECT = 5
 FIELD_TE = 6
 FIELD_UPGRADE = 7
+FIELD_FORWARDING = 8
 
-#: Fields that decide the framing of a message or the fate of its connection.
+#: Fields that decide the framing of a message or the fate of its connection, and those with which a proxy says whom
+#: the request is from.
 NOTED_FIELDS = {
     b"host": FIELD_HOST,
     b"content-length": FIELD_CONTENT_LENGTH,
@@ -28,6 +33,12 @@ NOTED_FIELDS = {
     b"expect": FIELD_EXPECT,
     b"te": FIELD_TE,
     b"upgrade": FIELD_UPGRADE,
+    b"forwarded": FIELD_FORWARDING,
+    b"x-forwarded-for": FIELD_FORWARDING,
+    b"x-forwarded-host": FIELD_FORWARDING,
+    b"x-forwarded-port": FIELD_FORWARDING,
+    b"x-forwarded-prefix": FIELD_FORWARDING,
+    b"x-forwarded-proto": FIELD_FORWARDING,
 }
 
 #: Field names that most requests use: the compiled parser hands out one shared object for each.
@@ -47,7 +58,6 @@ COMMON_FIELDS = (
     b"cookie",
     b"date",
     b"dnt",
-    b"forwarded",
     b"from",
     b"if-match",
     b"if-modified-since",
@@ -82,11 +92,6 @@ COMMON_FIELDS = (
     b"via",
     b"x-api-key",
     b"x-csrf-token",
-    b"x-forwarded-for",
-    b"x-forwarded-host",
-    b"x-forwarded-port",
-    b"x-forwarded-prefix",
-    b"x-forwarded-proto",
     b"x-real-ip",
     b"x-request-id",
     b"x-requested-with",
@@ -148,6 +153,7 @@ STREAMING = 2  # the head is on the wire
 WAIT_TRAILERS = 3  # the last body message came; http.response.trailers is due
 DONE = 4  # the response is complete
 DISCONNECTED = 5  # the client left, or was cut off, before that
+SENDING_FILE = 6  # a file of the response is being opened or sent
 
 # How the end of a response body is marked on the wire.
 FRAMING_LENGTH = 0  # Content-Length

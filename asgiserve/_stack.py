@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 
 from .errors import ConfigError
 
-#: Values of the `http` option and the stack each one means; `httptools` is what uvicorn's users say.
+#: Values of the `http` option and the stack each one means; `httptools` and `zttp` are what uvicorn's users say.
 HTTP_VALUES = {
     "auto": "auto",
     "llhttp": "compiled",
     "httptools": "compiled",
     "h11": "pure",
+    "zttp": "auto",
 }
 
 _PACKAGES = {"compiled": "asgiserve._speedups", "pure": "asgiserve._core"}
@@ -65,6 +66,11 @@ def load(name: str) -> Stack:
             " or install with ASGISERVE_EXTENSIONS=require to see why it is not built"
         ) from None
     return Stack(name, parser.PARSER_VERSION, state.ServerState, connection.HTTPConnection)
+
+
+def tls_transport(stack: Stack) -> Any:
+    """Return the stack's `tls.TLSTransport`; apart from the rest, because a Python may come without TLS."""
+    return import_module(f"{_PACKAGES[stack.name]}.tls").TLSTransport
 
 
 def available() -> "list[str]":

@@ -1,7 +1,7 @@
-"""Accepting connections only while there are fewer than a limit.
+"""Accepting connections from listening sockets of every kind, without limit or while there are fewer than a limit.
 
-The servers of asyncio and uvloop cannot stop accepting without closing their socket. This one can; it is used when
-``limit_connections`` is set.
+The servers of asyncio and uvloop cannot stop accepting without closing their socket. The :class:`Acceptor` can; it is
+used when ``limit_connections`` is set.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import errno
 import logging
 import socket
-from typing import Any, Callable, Collection, Sequence
+from typing import Any, Callable, Collection, Optional, Sequence
 
 logger = logging.getLogger("asgiserve.error")
 
@@ -23,26 +23,63 @@ _PAUSE = 1.0
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
+class Places:
+    """How many connections there may be at a time, over all listening sockets.
+
+    `connections` are those that there are; without a `limit` (None) there is always a place. ``coming`` (int) counts
+    those that are accepted, but not among `connections` yet.
+    """
+
+    def __init__(self, connections: Collection[Any], limit: Optional[int]) -> None:
+        self.limit = limit
+        self.coming = 0
+        self._connections = connections
+        self._silent_until = 0.0
+
+    def is_free(self) -> bool:
+        """Whether there is a place for one more."""
+        return self.limit is None or len(self._connections) + self.coming < self.limit
+
+    def complain(self, now: float) -> None:
+        """Says, once in a while, that there is no place. `now` is in seconds."""
+        if now >= self._silent_until:
+            self._silent_until = now + _SILENCE
+            logger.warning("The limit of %d connections is reached; more have to wait.", self.limit)
+
+
+async def accept_from(
+    loop: asyncio.AbstractEventLoop, sock: socket.socket, connect: Callable[[], Any], backlog: int, places: Places
+) -> Any:
+    """Starts accepting connections from the listening socket `sock`; `connect` makes the protocol of a connection.
+
+    Returns an ``asyncio.Server`` or :class:`Acceptor`.
+    """
+    if places.limit is not None:
+        return Acceptor(loop, sock, connect, places)
+    if sock.family != getattr(socket, "AF_UNIX", None):
+        return await loop.create_server(connect, sock=sock, backlog=backlog)
+    options: dict[str, Any] = {"sock": sock, "backlog": backlog}
+    try:
+        # From Python 3.13 on loops remove the file, also one that other processes still accept from.
+        return await loop.create_unix_server(connect, cleanup_socket=False, **options)  # type: ignore[call-arg]
+    except TypeError:
+        return await loop.create_unix_server(connect, **options)  # one that does not know the option does no such thing
+
+
 class Acceptor:
-    """Accepts from the listening socket `sock` while `connections` has fewer than `limit` members.
+    """Accepts from the listening socket `sock` while there are `places`.
 
     `connect` makes the protocol of a connection. ``sockets`` and :meth:`close` are as in ``asyncio.Server``; the rest
-    of the connections waits in the socket's backlog.
+    of the connections waits in the socket's backlog, or is accepted by another process that has the socket too.
     """
 
     def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        sock: socket.socket,
-        connect: Callable[[], Any],
-        connections: Collection[Any],
-        limit: int,
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, connect: Callable[[], Any], places: Places
     ) -> None:
         self._loop = loop
         self._sock = sock
         self._connect = connect
-        self._connections = connections
-        self._limit = limit
+        self._places = places
         self._task: asyncio.Task[None] = loop.create_task(self._accept())
 
     @property
@@ -68,27 +105,54 @@ class Acceptor:
         await asyncio.wait([self._task])
 
     async def _accept(self) -> None:
-        silent_until = 0.0
         while True:
-            if len(self._connections) >= self._limit:
-                if self._loop.time() >= silent_until:
-                    silent_until = self._loop.time() + _SILENCE
-                    logger.warning("The limit of %d connections is reached; more have to wait.", self._limit)
+            if not self._places.is_free():
+                self._places.complain(self._loop.time())
                 await asyncio.sleep(_CHECK)
                 continue
+            # Nothing comes between the look for a place and this: the place cannot go to another listening socket.
             try:
-                sock, _ = await self._loop.sock_accept(self._sock)
-            except OSError as exc:
-                if exc.errno in _EXHAUSTED:
-                    logger.error("Cannot accept a connection: %s", exc.strerror)
-                    await asyncio.sleep(_PAUSE)
+                sock, _ = self._sock.accept()
+            except (BlockingIOError, InterruptedError):
+                await self._something_waits()
                 continue
+            except OSError as exc:
+                await self._recover(exc)
+                continue
+            self._places.coming += 1
             # Shielded: what is accepted is served, even when accepting ends at this moment.
             await asyncio.shield(self._loop.create_task(self._serve(sock)))
 
+    async def _something_waits(self) -> None:
+        waits = self._loop.create_future()
+        try:
+            self._loop.add_reader(self._sock, _wake, waits)
+        except NotImplementedError:  # the proactor loop of Windows
+            await asyncio.sleep(_CHECK)
+            return
+        try:
+            await waits
+        finally:
+            self._loop.remove_reader(self._sock)
+
+    async def _recover(self, exc: OSError) -> None:
+        if exc.errno in _EXHAUSTED:
+            logger.error("Cannot accept a connection: %s", exc.strerror)
+            await asyncio.sleep(_PAUSE)
+        else:
+            await asyncio.sleep(_CHECK)  # the client has gone again, most likely
+
     async def _serve(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
         try:
             await self._loop.connect_accepted_socket(self._connect, sock)
         except Exception:
             sock.close()
             logger.exception("A connection could not be set up")
+        finally:
+            self._places.coming -= 1
+
+
+def _wake(waits: asyncio.Future[None]) -> None:
+    if not waits.done():
+        waits.set_result(None)

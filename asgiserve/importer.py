@@ -1,7 +1,8 @@
 """Finds the application: ``"module:attribute"`` to an ASGI 3 callable.
 
-Knows Python imports and call signatures; knows nothing of the server. What goes wrong is a :class:`LoadError`, whose
-message says what was not found and whose ``cause`` is the user's own exception when his code raised one.
+Knows Python imports and call signatures, and the adapters for older interfaces; knows nothing of the server. What goes
+wrong is a :class:`LoadError`, whose message says what was not found and whose ``cause`` is the user's own exception
+when his code raised one.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import importlib
 import inspect
 import sys
 from types import TracebackType
-from typing import Any, Callable, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
-from .options import nearest
+from .middleware.asgi2 import ASGI2Middleware
+from .middleware.wsgi import WSGIMiddleware
+from .options import OptionError, nearest
 
 
 class LoadError(Exception):
@@ -54,7 +57,8 @@ def _import_module(name: str) -> Any:
     missing = failure.name if isinstance(failure, ModuleNotFoundError) else None
     if missing and (name == missing or name.startswith(missing + ".")):
         # The module itself, or a package on the way to it; not something that it imports.
-        raise LoadError(f'there is no module "{missing}" (looked for the application in "{name}")')
+        hint = f'; did you mean "{name[:-3]}"?' if name.endswith(".py") else ""
+        raise LoadError(f'there is no module "{missing}" (looked for "{name}"{hint})')
     raise LoadError(f'module "{name}" could not be imported: {_one_line(failure)}', _trim(failure))
 
 
@@ -76,33 +80,52 @@ def _trim(exc: BaseException) -> BaseException:
     return exc.with_traceback(traceback)
 
 
-def build(target: Any, factory: bool, warn: Callable[[str], None]) -> Any:
+class Loaded(NamedTuple):
+    """An application, ready to be served.
+
+    ``app`` is an ASGI 3 callable; ``interface`` (str) is what the user's own object is: asgi3, asgi2 or wsgi.
+    """
+
+    app: Any
+    interface: str
+
+
+def build(target: Any, factory: bool, interface: str, warn: Callable[[str], None]) -> Loaded:
     """Makes the ASGI application from `target`: a ``"module:attribute"`` string or the object itself.
 
     With `factory` the object is called and must return the application. Without, a callable that takes no parameters is
-    taken for a factory too, judging by its signature alone, and `warn` gets one line. Raises :class:`LoadError`.
+    taken for a factory too, judging by its signature alone, and `warn` gets one line. `interface` is asgi3, asgi2,
+    wsgi, or auto to judge by the signature. Raises :class:`LoadError`, and :class:`asgiserve.ConfigError` when a
+    library for the interface is missing.
     """
     name = f'"{target}"' if isinstance(target, str) else "the application"
     app = import_target(target) if isinstance(target, str) else target
     if not callable(app):
         raise LoadError(f"{name} is not callable: {_short(app)}")
-    interface = "factory" if factory else interface_of(app)
-    if interface == "factory":
+    found = "factory" if factory else interface_of(app)
+    if found == "factory":
         if not factory:
             warn(f"{name} takes no parameters, so it is called as an application factory; say so with --factory")
         app = _call_factory(app, name)
         name = f"what the factory {name} returned"
-        interface = interface_of(app)
-    if interface != "asgi3":
-        raise LoadError(_REFUSALS[interface].format(name=name, what=_short(app)))
+        found = interface_of(app)
+    if found == "other" or (interface != "auto" and found in _ADAPTERS):
+        found = interface  # who names it knows better than the signature
+    if found not in _ADAPTERS:
+        raise LoadError(_REFUSALS[found].format(name=name, what=_short(app)))
+    return Loaded(_ADAPTERS[found](app), found)
+
+
+def _as_it_is(app: Any) -> Any:
     return app
 
 
+_ADAPTERS: dict[str, Callable[[Any], Any]] = {"asgi3": _as_it_is, "asgi2": ASGI2Middleware, "wsgi": WSGIMiddleware}
+
 _REFUSALS = {
-    "asgi2": "{name} looks like an ASGI 2 application (one parameter), which is not supported: {what}",
-    "wsgi": "{name} looks like a WSGI application (two parameters), which is not supported: {what}",
-    "factory": "{name} takes no parameters, so it is not an ASGI application: {what}",
-    "other": "{name} does not take the three parameters of an ASGI application (scope, receive, send): {what}",
+    "factory": "{name} takes no parameters, so it is not an application: {what}",
+    "auto": "{name} takes neither the three parameters of an ASGI application (scope, receive, send)"
+    " nor those of ASGI 2 or WSGI: {what}",
     "none": "{name} is not callable: {what}",
 }
 
@@ -130,7 +153,7 @@ def interface_of(app: Any) -> str:
     except (TypeError, ValueError):
         return "asgi3"
     variadic = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in signature.parameters.values())
-    if _takes(signature, 0) and not variadic:
+    if _takes(signature, 0) and not variadic and not (_takes(signature, 3) and inspect.iscoroutinefunction(app)):
         return "factory"
     for count, interface in ((3, "asgi3"), (2, "wsgi"), (1, "asgi2")):
         if _takes(signature, count):
@@ -158,6 +181,25 @@ def _takes(signature: inspect.Signature, count: int) -> bool:
 def _short(value: Any) -> str:
     text = repr(value).replace("\n", " ")
     return text if len(text) <= 120 else text[:117] + "..."
+
+
+def load_environment(path: str) -> None:
+    """Sets the variables of the dotenv file `path` that the environment does not have already.
+
+    Raises :class:`asgiserve.ConfigError`: there is no such file, or python-dotenv is not installed.
+    """
+    try:
+        from dotenv import load_dotenv
+    except ImportError:
+        raise OptionError(
+            "env_file", "the file is read with python-dotenv, which is missing: pip install 'asgiserve[dotenv]'"
+        ) from None
+    try:
+        with open(path, encoding="utf-8") as stream:
+            load_dotenv(stream=stream)
+    except (OSError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
+        raise OptionError("env_file", f"{path!r} cannot be read: {reason}") from None
 
 
 def add_path(directory: str) -> None:

@@ -13,8 +13,9 @@ import logging
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Coroutine, Iterable, Optional, TypeVar
+from typing import Any, Callable, Coroutine, Iterable, Optional, TypeVar, Union
 
+from . import importer
 from .options import OptionError
 
 T = TypeVar("T")
@@ -25,27 +26,51 @@ LEFTOVER_GRACE = 2.0
 """Seconds that cancelled tasks, async generators and pool threads get at the very end."""
 
 
-def factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
-    """The function that makes a loop of the kind `name`: auto, asyncio, uvloop or none.
+def factory(name: Union[str, Callable[[], Any]]) -> Callable[[], asyncio.AbstractEventLoop]:
+    """The function that makes a loop of the kind `name`: auto, asyncio, uvloop, zuvloop, iocp or none.
 
-    Raises :class:`OptionError` when uvloop is asked for and not there.
+    It can also be such a function of the user's, or where that is, as ``"module:callable"``. Raises
+    :class:`OptionError` when what is asked for is not there.
     """
+    if not isinstance(name, str):
+        return _checked(name, repr(name))
+    if ":" in name:
+        return _import_factory(name)
     if name == "none":
         # Whatever the program around us has set up as its default.
         return asyncio.new_event_loop
-    if name in ("auto", "uvloop"):
+    if name in ("auto", "uvloop", "zuvloop"):
+        package = "uvloop" if name == "auto" else name
         try:
-            return _uvloop_factory()
+            make: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module(package).new_event_loop
+            return make
         except ImportError as exc:
-            if name == "uvloop":
-                raise OptionError("loop", f"uvloop is asked for, but it cannot be imported ({exc})") from None
+            if name != "auto":
+                raise OptionError("loop", f"{name} is asked for, but it cannot be imported ({exc})") from None
     if sys.platform == "win32":
         return asyncio.ProactorEventLoop
+    if name == "iocp":
+        raise OptionError("loop", "iocp is the event loop of Windows, and this is another system")
     return asyncio.SelectorEventLoop
 
 
-def _uvloop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    make: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module("uvloop").new_event_loop
+def _import_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        target = importer.import_target(name)
+    except importer.LoadError as exc:
+        raise OptionError("loop", str(exc)) from exc.cause
+    if not callable(target):
+        raise OptionError("loop", f"{name} is not callable: {target!r}")
+    return _checked(target, name)
+
+
+def _checked(target: Callable[[], Any], name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    def make() -> asyncio.AbstractEventLoop:
+        loop = target()
+        if not isinstance(loop, asyncio.AbstractEventLoop):
+            raise OptionError("loop", f"{name} returned {loop!r}, which is not an event loop")
+        return loop
+
     return make
 
 

@@ -10,22 +10,25 @@ This module must not know click, the environment or the server. Bad values raise
 from __future__ import annotations
 
 import difflib
-import math
-import re
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from .errors import ConfigError
+from .logging import LOG_LEVELS, LOGGING_CONFIG
+from .option_kinds import CHECKS
+from .trust import DEFAULT_PEERS
 
 ENV_PREFIX = "ASGISERVE_"
 
-LOG_LEVELS = {"critical": 50, "error": 40, "warning": 30, "info": 20, "debug": 10, "trace": 5}
-
-_TRUE = frozenset(("1", "true", "t", "yes", "y", "on"))
-_FALSE = frozenset(("0", "false", "f", "no", "n", "off"))
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
-# A default header must never change how a response is framed.
-_FRAMING = frozenset(("content-length", "transfer-encoding", "connection", "upgrade", "trailer"))
+#: The headers in which proxies say whom a request is from.
+FORWARDING_HEADERS = (
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "forwarded",
+)
 
 
 class OptionError(ConfigError):
@@ -40,14 +43,17 @@ class OptionError(ConfigError):
         self.reason = reason
 
 
+class UnknownOption(OptionError, TypeError):
+    """There is no option of that name: a wrong setting, and in Python a wrong keyword."""
+
+
 @dataclass(frozen=True)
 class Option:
     """One setting.
 
-    ``kind`` is one of text, path, root_path, int, seconds, flag, switch, boolean, choice, level, headers, app. A *flag*
-    is on or off and has a ``--no-`` form; a *switch* is off until named; a *boolean* takes a word. ``optional`` means
-    that None (as text: ``none``) is a value. ``default_text`` is what the help shows where the default itself says too
-    little.
+    ``kind`` is a key of :data:`asgiserve.option_kinds.CHECKS`. A *flag* is on or off and has a ``--no-`` form; a
+    *switch* is off until named; a *boolean* takes a word. ``optional`` means that None (as text: ``none``) is a value.
+    ``default_text`` is what the help shows where the default itself says too little.
     """
 
     name: str
@@ -63,6 +69,7 @@ class Option:
     metavar: str = ""
     default_text: str = ""
     alias_of: str = ""
+    secret: bool = False
 
     @property
     def env(self) -> str:
@@ -84,156 +91,15 @@ class Option:
         if self.optional and (value is None or (isinstance(value, str) and value.strip().lower() == "none")):
             return None
         try:
-            return _CHECKS[self.kind](self, value)
+            return CHECKS[self.kind](self, value)
         except ValueError as exc:
             raise OptionError(self.name, str(exc)) from None
 
 
-def _check_text(option: Option, value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not a string")
-    if "\0" in value:
-        raise ValueError("NUL is not allowed")
-    return value
-
-
-def _check_path(option: Option, value: Any) -> str:
-    if hasattr(value, "__fspath__"):
-        value = value.__fspath__()
-    return _check_text(option, value)
-
-
-def _check_root_path(option: Option, value: Any) -> str:
-    text = _check_text(option, value)
-    if text and not text.startswith("/"):
-        raise ValueError(f"{text!r} does not start with a slash")
-    return text.rstrip("/")  # so that root_path + path has no double slash
-
-
-def _check_int(option: Option, value: Any) -> int:
-    if isinstance(value, str):
-        try:
-            value = int(value.strip())
-        except ValueError:
-            raise ValueError(f"{value!r} is not a whole number") from None
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{value!r} is not a whole number")
-    _check_range(option, value)
-    return value
-
-
-def _check_seconds(option: Option, value: Any) -> float:
-    if isinstance(value, str):
-        text = value.strip()
-        try:
-            value = int(text)
-        except ValueError:
-            try:
-                value = float(text)
-            except ValueError:
-                raise ValueError(f"{value!r} is not a number of seconds") from None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is not a number of seconds")
-    _check_range(option, value)
-    return value
-
-
-def _check_range(option: Option, value: float) -> None:
-    low, high = option.minimum, option.maximum
-    if low is not None and high is not None and not low <= value <= high:
-        raise ValueError(f"{value} is not between {low:g} and {high:g}")
-    if low is not None and value < low:
-        raise ValueError(f"{value} is less than {low:g}")
-
-
-def _check_flag(option: Option, value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    word = value.strip().lower() if isinstance(value, str) else value
-    if word in _TRUE:
-        return True
-    if word in _FALSE:
-        return False
-    raise ValueError(f"{value!r} is neither on nor off")
-
-
-def _check_choice(option: Option, value: Any) -> str:
-    word = value.strip().lower() if isinstance(value, str) else value
-    if word not in option.choices:
-        raise ValueError(f"{value!r} is not one of {', '.join(option.choices)}")
-    return str(word)
-
-
-def _check_level(option: Option, value: Any) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value  # a level number of the logging module
-    return _check_choice(option, value)
-
-
-def _check_headers(option: Option, value: Any) -> list[tuple[str, str]]:
-    """A list of ``(name, value)`` pairs or ``"Name:Value"`` strings; text has one header per line."""
-    if isinstance(value, str):
-        value = [line for line in value.split("\n") if line.strip()]
-    if isinstance(value, dict):
-        value = list(value.items())
-    try:
-        return [_check_header(item) for item in value]
-    except TypeError:
-        raise ValueError(f"{value!r} is not a list of headers") from None
-
-
-def _check_header(item: Any) -> tuple[str, str]:
-    if isinstance(item, str):
-        name, colon, text = item.partition(":")
-        if not colon:
-            raise ValueError(f"{item!r} is not of the form Name:Value")
-    elif isinstance(item, (tuple, list)) and len(item) == 2:
-        name, text = (part.decode("latin-1") if isinstance(part, bytes) else part for part in item)
-    else:
-        raise ValueError(f"{item!r} is not of the form Name:Value")
-    if not isinstance(name, str) or not isinstance(text, str):
-        raise ValueError(f"{item!r} is not of the form Name:Value")
-    if not _TOKEN.match(name):
-        raise ValueError(f"{name!r} is not a header name")
-    if name.lower() in _FRAMING:
-        raise ValueError(f"{name} cannot be set, the server frames the responses")
-    text = text.strip(" \t")
-    if any((char < " " and char != "\t") or char == "\x7f" for char in text):
-        raise ValueError(f"the value of {name} has a control character in it")
-    try:
-        text.encode("latin-1")
-    except UnicodeEncodeError:
-        raise ValueError(f"the value of {name} is not Latin-1 text") from None
-    return name, text
-
-
-def _check_app(option: Option, value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    module, _, attribute = value.partition(":")
-    parts = module.split(".") + attribute.split(".")
-    if not all(part.isidentifier() for part in parts):
-        raise ValueError(f"{value!r} is not of the form module:attribute, as in main:app")
-    return value
-
-
-_CHECKS = {
-    "text": _check_text,
-    "path": _check_path,
-    "root_path": _check_root_path,
-    "int": _check_int,
-    "seconds": _check_seconds,
-    "flag": _check_flag,
-    "switch": _check_flag,
-    "boolean": _check_flag,
-    "choice": _check_choice,
-    "level": _check_level,
-    "headers": _check_headers,
-    "app": _check_app,
-}
-
 _APP, _SOCKETS, _ENGINE, _WEBSOCKETS, _LOGS = "Application", "Sockets", "Engine", "WebSockets", "Logging"
+_PROXIES = "Proxies in front"
 _RESPONSES, _LIMITS, _TIMEOUTS = "Responses", "Limits", "Timeouts (seconds; none switches one off)"
+_TLS = "TLS"
 
 
 def _timeout(name: str, default: Optional[float], text: str) -> Option:
@@ -254,11 +120,35 @@ OPTIONS: tuple[Option, ...] = (
         default_text="the current directory",
     ),
     Option(
+        "interface",
+        "choice",
+        "auto",
+        _APP,
+        "What the application is; auto judges by its parameters. WSGI applications need a2wsgi.",
+        choices=("auto", "asgi3", "asgi2", "wsgi"),
+    ),
+    Option(
+        "env_file",
+        "path",
+        None,
+        _APP,
+        "Set the variables in this file before the application is imported; needs python-dotenv.",
+        optional=True,
+        metavar="FILE",
+    ),
+    Option(
+        "reset_contextvars",
+        "switch",
+        False,
+        _APP,
+        "Run each request in an empty context, not in a copy of the server's.",
+    ),
+    Option(
         "lifespan",
         "choice",
         "auto",
         _APP,
-        "Run the application's start-up and shutdown code; auto goes on without where the application has none.",
+        "Run the application's start-up and shutdown code; auto does if it has any.",
         choices=("auto", "on", "off"),
     ),
     Option("root_path", "root_path", "", _APP, "The path under which the application is mounted.", metavar="PATH"),
@@ -286,33 +176,116 @@ OPTIONS: tuple[Option, ...] = (
         "int",
         None,
         _SOCKETS,
-        "Listen on this inherited socket, TCP or UNIX, in place of all the others.",
+        "Listen on this inherited socket, TCP or UNIX, in place of host, port and uds.",
         optional=True,
         minimum=0,
     ),
+    Option(
+        "bind",
+        "addresses",
+        [],
+        _SOCKETS,
+        "Listen on this address, in place of the ones above: host:port, [v6]:port, :port, port, unix:path or"
+        " fd://number; can be given several times.",
+        metavar="ADDRESS",
+    ),
+    Option(
+        "uds_permissions",
+        "mode",
+        None,
+        _SOCKETS,
+        "The mode of a UNIX domain socket's file, in octal.",
+        optional=True,
+        metavar="MODE",
+        default_text="666, or that of the file it replaces",
+    ),
     Option("backlog", "int", 2048, _SOCKETS, "Connections that may wait to be accepted.", minimum=1),
+    Option("reuse_port", "switch", False, _SOCKETS, "Let other processes listen on the same TCP ports (SO_REUSEPORT)."),
+    Option(
+        "ssl_keyfile",
+        "path",
+        None,
+        _TLS,
+        "The private key, in PEM form, if it is not in --ssl-certfile.",
+        optional=True,
+        metavar="FILE",
+    ),
+    Option(
+        "ssl_certfile",
+        "path",
+        None,
+        _TLS,
+        "Serve TLS with this certificate and, behind it, those of the authorities between; in PEM form.",
+        optional=True,
+        metavar="FILE",
+    ),
+    Option("ssl_keyfile_password", "text", None, _TLS, "The password of the private key.", optional=True, secret=True),
+    Option(
+        "ssl_version",
+        "ssl_version",
+        17,
+        _TLS,
+        "A protocol number of Python's ssl module: 17 (also 2) for what both sides can, 5 for TLS 1.2 only.",
+        metavar="INT",
+    ),
+    Option(
+        "ssl_minimum_version",
+        "choice",
+        "tls1.2",
+        _TLS,
+        "The oldest version of TLS that is served.",
+        choices=("tls1.2", "tls1.3"),
+    ),
+    Option(
+        "ssl_cert_reqs",
+        "cert_reqs",
+        0,
+        _TLS,
+        "Ask clients for a certificate: 0 or none, 1 or optional, 2 or required.",
+        metavar="INT",
+    ),
+    Option(
+        "ssl_ca_certs",
+        "path",
+        None,
+        _TLS,
+        "The authorities that clients' certificates have to come from, in PEM form.",
+        optional=True,
+        metavar="FILE",
+    ),
+    Option(
+        "ssl_ciphers",
+        "text",
+        None,
+        _TLS,
+        "The ciphers of TLS 1.2, as OpenSSL writes them.",
+        optional=True,
+        default_text="those of Python",
+    ),
     Option(
         "loop",
-        "choice",
+        "loop",
         "auto",
         _ENGINE,
-        "The event loop; auto takes uvloop where it is installed, none the default of the Python installation.",
-        choices=("auto", "asyncio", "uvloop", "none"),
+        "The event loop; auto is uvloop where there is one, none is Python's default. Or a function that makes the"
+        " loop, as module:callable.",
+        choices=("auto", "asyncio", "uvloop", "zuvloop", "iocp", "none"),
     ),
     Option(
         "http",
-        "choice",
+        "protocol",
         "auto",
         _ENGINE,
-        "The HTTP stack: llhttp (also httptools) is compiled, h11 is pure Python; auto takes llhttp where it is built.",
-        choices=("auto", "llhttp", "httptools", "h11"),
+        "The HTTP stack: llhttp is compiled, h11 is pure Python; auto is llhttp where it is built. httptools means"
+        " llhttp, zttp means auto.",
+        choices=("auto", "llhttp", "httptools", "h11", "zttp"),
     ),
     Option(
         "ws",
-        "choice",
+        "protocol",
         "auto",
         _WEBSOCKETS,
-        "Serve WebSockets; none does not. The other values, known from uvicorn, mean auto.",
+        "Serve WebSockets, but with none; uvicorn's other names mean auto.",
         choices=("auto", "none", "websockets", "websockets-sansio", "wsproto"),
     ),
     Option(
@@ -352,6 +325,16 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("ws_per_message_deflate", "boolean", True, _WEBSOCKETS, "Compress messages where the client offers it."),
     Option(
+        "log_config",
+        "log_config",
+        LOGGING_CONFIG,
+        _LOGS,
+        "Set up logging from this file: .json, .yaml, .toml, or else as logging.config.fileConfig reads it.",
+        optional=True,
+        metavar="FILE",
+        default_text="standard error, requests on standard output",
+    ),
+    Option(
         "log_level",
         "level",
         None,
@@ -361,7 +344,24 @@ OPTIONS: tuple[Option, ...] = (
         optional=True,
         default_text="info",
     ),
+    Option(
+        "log_format",
+        "choice",
+        "text",
+        _LOGS,
+        "Write lines of text, or one JSON object per line.",
+        choices=("text", "json"),
+    ),
     Option("access_log", "flag", True, _LOGS, "Log each request on standard output."),
+    Option(
+        "access_log_format",
+        "line_format",
+        None,
+        _LOGS,
+        "What is logged of a request, in gunicorn's atoms, as in '%(h)s \"%(r)s\" %(s)s %(B)s %(L)s'.",
+        optional=True,
+        metavar="FORMAT",
+    ),
     Option(
         "use_colors",
         "flag",
@@ -370,6 +370,40 @@ OPTIONS: tuple[Option, ...] = (
         "Colours in the logs.",
         optional=True,
         default_text="on when written to a terminal",
+    ),
+    Option(
+        "proxy_headers",
+        "flag",
+        True,
+        _PROXIES,
+        "Take client, scheme, host and prefix from the headers of trusted proxies.",
+    ),
+    Option(
+        "forwarded_allow_ips",
+        "peers",
+        None,
+        _PROXIES,
+        "The trusted proxies, with commas: IP addresses, networks, unix for UNIX sockets, * for all.",
+        metavar="LIST",
+        default_text=f"$FORWARDED_ALLOW_IPS or {DEFAULT_PEERS}",
+    ),
+    Option(
+        "forwarded_headers",
+        "choices",
+        FORWARDING_HEADERS[:2],
+        _PROXIES,
+        "The headers to believe, with commas: those that the proxy sets itself, of x-forwarded-{for,proto,host,port,"
+        "prefix} and forwarded. Where there is any other, forwarded does not count.",
+        choices=FORWARDING_HEADERS,
+        metavar="LIST",
+        default_text="x-forwarded-for,x-forwarded-proto",
+    ),
+    Option(
+        "proxy_protocol",
+        "switch",
+        False,
+        _PROXIES,
+        "Trusted proxies begin each connection with a PROXY protocol header, version 1 or 2.",
     ),
     Option("server_header", "flag", True, _RESPONSES, "Send a Server header."),
     Option("date_header", "flag", True, _RESPONSES, "Send a Date header."),
@@ -426,6 +460,7 @@ OPTIONS: tuple[Option, ...] = (
         alias_of="limit_header_size",
     ),
     _timeout("timeout_keep_alive", 5, "A kept-alive connection may be idle."),
+    _timeout("timeout_ssl_handshake", 30, "A TLS handshake must be done."),
     _timeout("timeout_headers", 30, "The request headers must be complete."),
     _timeout("timeout_body", 60, "A request body may pause."),
     _timeout("timeout_write", 60, "A client may take nothing of a response."),
@@ -434,6 +469,59 @@ OPTIONS: tuple[Option, ...] = (
     _timeout("timeout_lifespan_startup", None, "The application's start-up code may take."),
     _timeout("timeout_lifespan_shutdown", 30, "The application's shutdown code may take."),
 )
+
+_CONFIGURATION = "Configuration"
+
+#: What only the command line takes, beside the options.
+COMMAND_OPTIONS: tuple[Option, ...] = (
+    Option(
+        "config",
+        "path",
+        None,
+        _CONFIGURATION,
+        "Read options from this TOML file.",
+        metavar="FILE",
+        default_text="[tool.asgiserve] in ./pyproject.toml",
+    ),
+    Option(
+        "print_config",
+        "switch",
+        False,
+        _CONFIGURATION,
+        "Show every option, its value and where that comes from; then exit.",
+    ),
+    Option(
+        "check_config",
+        "switch",
+        False,
+        _CONFIGURATION,
+        "Load everything, the application too; exit with 0, 2 (configuration) or 3 (application).",
+    ),
+)
+
+_NOT_YET = "Not served yet"
+
+#: Options of uvicorn whose effect is still to come, with what ``help`` says. The default is accepted, as it changes
+#: nothing; any other value is refused.
+NOT_YET: tuple[Option, ...] = (
+    Option("workers", "int", 1, _NOT_YET, "more than one worker process", minimum=1),
+    Option("timeout_worker_healthcheck", "seconds", 5, _NOT_YET, "watching worker processes", minimum=0),
+    Option("reload", "switch", False, _NOT_YET, "reloading"),
+    Option("reload_dirs", "texts", [], _NOT_YET, "reloading", cli="--reload-dir"),
+    Option("reload_includes", "texts", [], _NOT_YET, "reloading", cli="--reload-include"),
+    Option("reload_excludes", "texts", [], _NOT_YET, "reloading", cli="--reload-exclude"),
+    Option("reload_delay", "seconds", 0.25, _NOT_YET, "reloading", minimum=0),
+    Option("http2", "switch", False, _NOT_YET, "HTTP/2"),
+)
+
+
+def take_unserved(options: dict[str, Any]) -> None:
+    """Takes the options of NOT_YET out of `options`. Raises :class:`OptionError` for one that asks for its effect."""
+    for option in NOT_YET:
+        value = options.pop(option.name, None)
+        if value is not None and option.clean(value) != option.default:
+            raise OptionError(option.name, f"{option.help} is not served yet")
+
 
 BY_NAME: dict[str, Option] = {option.name: option for option in OPTIONS}
 

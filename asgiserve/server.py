@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import inspect
 import logging
 import os
 import random
@@ -18,15 +20,18 @@ import sys
 import threading
 import time
 from types import FrameType
-from typing import Any, Iterator, Optional, Sequence
+from typing import Any, Callable, Iterator, Optional, Sequence
 
-from . import loops
-from .acceptor import Acceptor
+from . import _stack, loops
+from .acceptor import Places, accept_from
 from .config import Config
 from .importer import LoadError
 from .lifespan import Lifespan, LifespanError
-from .logging import AccessLog
-from .sockets import BindError, Listeners, open_listeners
+from .logging import TRACE, AccessLog
+from .middleware.proxy_headers import ProxyHeaders
+from .proxy_protocol import ProxyProtocol
+from .sockets import BindError, Listeners, open_configured
+from .systemd import Notifier
 
 logger = logging.getLogger("asgiserve.error")
 
@@ -75,8 +80,10 @@ class Server:
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._changed: Optional[asyncio.Event] = None
         self._listeners: Optional[Listeners] = None
+        self._supervisor = Notifier({})  # which is told nothing by a server that was given its sockets by others
         self._access_log: Optional[AccessLog] = None
         self._ticker: Optional[asyncio.TimerHandle] = None
+        self._notifier: Optional[asyncio.Task[None]] = None
         self._max_requests: Optional[int] = None
 
     # -- what others see and set
@@ -148,9 +155,10 @@ class Server:
                     self._ticker.cancel()
                 if self._access_log is not None:
                     self._access_log.close()
+                self._supervisor.close()
                 if self._listeners is not None:
-                    self._listeners.close()
                     self._listeners.remove()
+                    self._listeners.close()
                 self._loop = None
 
     async def _serve(self, sockets: Optional[Sequence[socket.socket]]) -> None:
@@ -178,11 +186,15 @@ class Server:
         try:
             try:
                 await self._listen(lifespan)
+                if self.config.callback_notify is not None:
+                    self._notifier = asyncio.ensure_future(self._notify(self.config.callback_notify))
                 await self._wait_until_told()
             except asyncio.CancelledError:
                 self._raise_urgency(_HURRY)
                 raise
             finally:
+                if self._notifier is not None:
+                    self._notifier.cancel()
                 await self._drain()
         finally:
             await self._stop_lifespan(lifespan)
@@ -215,7 +227,8 @@ class Server:
             if sockets is not None:
                 self._listeners = Listeners(list(sockets))
             else:
-                self._listeners = open_listeners(config.host, config.port, config.uds, config.fd)
+                self._listeners = open_configured(config)
+                self._supervisor = Notifier(os.environ)
         except BindError as exc:
             self._fail(exc)
 
@@ -247,39 +260,46 @@ class Server:
         config, loop, listeners = self.config, self._loop, self._listeners
         assert loop is not None
         assert listeners is not None
-        access_log = AccessLog(loop)
+        access_log = AccessLog(loop, config.access_log_format)
         if config.access_log and access_log.wanted:
             self._access_log = access_log
-        self.state = config.stack.ServerState(config.loaded_app, config, loop, self._access_log)
+        log = None if self._access_log is None else access_log.log
+        self.state = config.stack.ServerState(config.loaded_app, config, loop, log)
+        self.state.clock = time.perf_counter
+        self.state.times_requests = log is not None and access_log.needs_duration
+        self.state.logs_headers = access_log.needs_headers
+        self.state.is_tracing = logger.isEnabledFor(TRACE)
         self.state.lifespan_state = lifespan.state
+        if config.proxy_headers:
+            self.state.forwarding = ProxyHeaders(config.peers, config.forwarded_headers)
         self.state.tick(loop.time(), time.time())
         if config.limit_max_requests is not None:
             self._max_requests = config.limit_max_requests + random.randint(0, config.limit_max_requests_jitter)
         try:
             listeners.listen(config.backlog)
+            places = Places(self.state.connections, config.limit_connections)
             for sock in listeners.sockets:
-                self.servers.append(await self._accept_from(sock))
+                self.servers.append(await accept_from(loop, sock, self._connector(), config.backlog, places))
         except BindError as exc:
             self._fail(exc)
         except OSError as exc:
             self._fail(BindError(f"Cannot accept connections: {exc}"))
-        for url in listeners.urls():
+        urls = listeners.urls("http" if config.tls is None else "https")
+        for url in urls:
             logger.info("asgiserve running on %s (Press CTRL+C to quit)", url)
         self.started = True
+        self._supervisor.ready(loop, f"Running on {', '.join(urls)}")
 
-    async def _accept_from(self, sock: socket.socket) -> Any:
-        config, loop, state = self.config, self._loop, self.state
-        assert loop is not None
-        connection = config.stack.HTTPConnection
-
-        def connect() -> Any:
-            return connection(state)
-
-        if config.limit_connections is not None:
-            return Acceptor(loop, sock, connect, state.connections, config.limit_connections)
-        if sock.family == getattr(socket, "AF_UNIX", None):
-            return await loop.create_unix_server(connect, sock=sock, backlog=config.backlog)
-        return await loop.create_server(connect, sock=sock, backlog=config.backlog)
+    def _connector(self) -> Callable[[], Any]:
+        """The function that makes the protocol of a new connection."""
+        config, stack, state, tls = self.config, self.config.stack, self.state, self.config.tls
+        if tls is None:
+            connect = functools.partial(stack.HTTPConnection, state)
+        else:
+            connect = functools.partial(_stack.tls_transport(stack), state, tls)
+        if config.proxy_protocol:
+            return functools.partial(ProxyProtocol, state, config.peers, connect)
+        return connect
 
     # -- while serving
 
@@ -306,11 +326,24 @@ class Server:
             return
         try:
             state.tick(loop.time(), time.time())
+            if self.config.tls is not None:
+                self.config.tls.check(loop.time())
         except Exception:
             logger.exception("The tick failed")
         if self._max_requests is not None and not self.should_exit and state.total_requests >= self._max_requests:
             logger.info("The limit of %d requests is reached.", self._max_requests)
             self.should_exit = True
+
+    async def _notify(self, callback: Callable[[], Any]) -> None:
+        """Calls `callback` now and then; a task of its own, so that one that hangs does not hold the server."""
+        while True:
+            try:
+                result = callback()
+                if inspect.isawaitable(result):
+                    await result
+            except Exception:
+                logger.exception("callback_notify failed")
+            await asyncio.sleep(self.config.timeout_notify)
 
     # -- the drain
 
@@ -320,6 +353,9 @@ class Server:
         Idle connections close at once. After half of ``timeout_graceful_shutdown`` running applications are told that
         their client left, after all of it their tasks are cancelled and the connections cut.
         """
+        self._supervisor.stopping("Shutting down")
+        if self._listeners is not None:
+            self._listeners.remove()
         for server in self.servers:
             server.close()
         state = self.state
@@ -411,11 +447,28 @@ class Server:
         try:
             for number in wanted:
                 earlier.append((number, signal.signal(number, self._on_signal)))
+            if self.config.is_ssl and hasattr(signal, "SIGHUP"):
+                earlier.append((signal.SIGHUP, signal.signal(signal.SIGHUP, self._on_hangup)))
             yield
         finally:
             for number, handler in earlier:
                 # None: a handler that was not set from Python, which Python cannot put back.
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _on_hangup(self, number: int, frame: Optional[FrameType]) -> None:
+        loop = self._loop
+        if loop is not None and not self._loading:  # what is not loaded yet needs no reload
+            loop.call_soon_threadsafe(self.reload_certificates)
+
+    def reload_certificates(self) -> None:
+        """Reads key and certificate again, for new connections; on a mistake the old ones stay, and the log says why.
+
+        To be called in the thread of the event loop. Does nothing without TLS.
+        """
+        if self.config.tls is not None:
+            self._supervisor.reloading()
+            self.config.tls.reload()
+            self._supervisor.reloaded()
 
     def _on_signal(self, number: int, frame: Optional[FrameType]) -> None:
         now = time.monotonic()

@@ -1,202 +1,225 @@
 """Listening sockets: where the server can be reached.
 
-Opens TCP, UNIX and inherited sockets from a Config's ``host``, ``port``, ``uds``, ``fd`` and ``backlog``, and names
-them for people. Sockets are bound here but not yet listening, so that an address in use is found before the
-application starts and nobody is let in before it is ready. Failures are :class:`BindError`, one line each. Knows
-nothing of event loops and protocols.
+Opens TCP, UNIX and inherited sockets, and names them for people. Sockets are bound here but not yet listening, so that
+an address in use is found before the application starts and nobody is let in before it is ready. Failures are
+:class:`BindError`, one line each. Knows nothing of event loops and protocols.
 """
 
 from __future__ import annotations
 
 import errno
+import ipaddress
+import logging
 import os
 import socket
-import stat
 import sys
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Sequence
 
-_UNIX: Any = getattr(socket, "AF_UNIX", None)
-_REASONS = {
-    errno.EADDRINUSE: "the address is already in use",
-    errno.EACCES: "permission denied",
-    errno.EPERM: "permission denied",
-    errno.EADDRNOTAVAIL: "the address is not one of this machine",
-    errno.ENOENT: "no such directory",
-    errno.ENOTDIR: "no such directory",
-}
+from . import unix_socket
+from .addresses import TCP, Address, BindError, Inherited, Unix, parse, refused
+from .options import BY_NAME
+from .systemd import take_sockets
+from .unix_socket import AF_UNIX, UnixFile
+
+__all__ = ["BindError", "Listeners", "addresses_of", "describe", "open_configured", "open_listeners"]
+
+if TYPE_CHECKING:
+    from .config import Config
+
+logger = logging.getLogger("asgiserve.error")
+
+_ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
-class BindError(OSError):
-    """A listening socket could not be had. The text is one line that names the address and the reason."""
+class Listener(NamedTuple):
+    """A socket, the host as the user wrote it, and the file that is to be removed in the end."""
 
-    def __str__(self) -> str:
-        return str(self.args[0])
+    sock: socket.socket
+    host: str = ""
+    file: Optional[UnixFile] = None
 
 
 class Listeners:
     """The listening sockets of a server.
 
-    ``sockets`` are bound; :meth:`listen` makes them listen; :meth:`close` closes them and removes a UNIX socket's
-    file that is ours.
+    ``sockets`` are bound; :meth:`listen` makes them listen; :meth:`remove` and :meth:`close`, in that order, take them
+    away again.
     """
 
-    def __init__(self, sockets: list[socket.socket], *, name: str = "", path: Optional[str] = None) -> None:
-        self.sockets = sockets
-        self._name = name
-        self._path = path
-        self._identity = _identity(path) if path is not None else None
+    def __init__(self, sockets: Sequence[socket.socket] = ()) -> None:
+        self._listeners = [Listener(sock) for sock in sockets]
+
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """The sockets, in the order in which they were asked for."""
+        return [listener.sock for listener in self._listeners]
+
+    def add(self, listener: Listener) -> None:
+        """Takes over a socket."""
+        self._listeners.append(listener)
 
     def listen(self, backlog: int) -> None:
         """Starts listening. Raises :class:`BindError`: two programs may be bound to one address, but only one can
         listen."""
         for sock in self.sockets:
             try:
+                sock.setblocking(False)
                 if sock.family in (socket.AF_INET, socket.AF_INET6):
                     # Accepted sockets inherit it, also from listening sockets that others have made.
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 sock.listen(backlog)
             except OSError as exc:
-                raise _failure(describe(sock), exc) from None
+                raise refused(describe(sock), exc) from None
 
-    def urls(self) -> list[str]:
+    def urls(self, scheme: str = "http") -> list[str]:
         """Where clients find the server, with the real port: ``http://127.0.0.1:8000``, ``unix:/run/app.sock``."""
         urls: list[str] = []
-        for sock in self.sockets:
-            url = describe(sock, self._name)
+        for listener in self._listeners:
+            url = describe(listener.sock, listener.host, scheme)
             if url not in urls:
                 urls.append(url)
         return urls
+
+    def remove(self) -> None:
+        """Removes the files of UNIX sockets that were made here, unless another server has put its own there since."""
+        for listener in self._listeners:
+            if listener.file is not None:
+                listener.file.remove()
 
     def close(self) -> None:
         """Closes the sockets."""
         for sock in self.sockets:
             sock.close()
 
-    def remove(self) -> None:
-        """Removes the UNIX socket's file, unless another server has put its own there since."""
-        if self._path is not None and self._identity is not None and _identity(self._path) == self._identity:
-            try:
-                os.unlink(self._path)
-            except OSError:
-                pass
+
+def addresses_of(config: Config) -> list[Address]:
+    """The addresses that the settings mean: ``bind``, else ``fd``, else ``uds``, else ``host`` and ``port``."""
+    if config.bind:
+        return [parse(text) for text in config.bind]
+    if config.fd is not None:
+        return [Inherited(config.fd)]
+    if config.uds is not None:
+        return [Unix(config.uds)]
+    return [TCP(config.host or "", config.port)]
 
 
-def open_listeners(host: Optional[str], port: int, uds: Optional[str] = None, fd: Optional[int] = None) -> Listeners:
-    """Opens and binds the sockets: of `fd` if given, else of `uds`, else TCP sockets for `host` and `port`.
+def open_configured(config: Config) -> Listeners:
+    """Opens what the settings ask for; the sockets that systemd has passed where they ask for nothing.
 
     Raises :class:`BindError`.
     """
-    if fd is not None:
-        return Listeners([_from_fd(fd)])
-    if uds is not None:
-        return Listeners([_bind_unix(uds)], path=uds)
-    return Listeners(_bind_tcp(host, port), name=host or "")
+    passed = take_sockets(os.environ)
+    addresses = addresses_of(config)
+    given = [name for name in ("bind", "fd", "uds", "host", "port") if getattr(config, name) != BY_NAME[name].default]
+    if passed and not given:
+        logger.info("Sockets from systemd: %s", ", ".join(map(str, passed)))
+        addresses = [*passed]
+    elif passed and not {address.fd for address in passed} & {getattr(address, "fd", None) for address in addresses}:
+        logger.warning("The %d socket(s) from systemd are not used: %s is set.", len(passed), given[0])
+    if config.bind and len(given) > 1:
+        logger.warning("%s has no effect: bind is set.", ", ".join(given[1:]))
+    mode = None if config.uds_permissions is None else int(config.uds_permissions, 8)
+    return open_listeners(addresses, config.reuse_port, mode)
 
 
-def describe(sock: socket.socket, host: str = "") -> str:
+def open_listeners(
+    addresses: Sequence[Address], reuse_port: bool = False, uds_permissions: Optional[int] = None
+) -> Listeners:
+    """Opens and binds a socket for each address, or several where a name has several.
+
+    `reuse_port` lets other processes bind the same TCP ports. `uds_permissions` are the mode of the files of UNIX
+    sockets. Raises :class:`BindError`; nothing stays open then.
+    """
+    listeners = Listeners()
+    try:
+        for address in addresses:
+            if isinstance(address, Inherited):
+                listeners.add(Listener(_adopt(address)))
+            elif isinstance(address, Unix):
+                sock, file = unix_socket.bind(address, uds_permissions)
+                listeners.add(Listener(sock, file=file))
+            else:
+                for sock in _bind_tcp(address, reuse_port, _shares_port(address, addresses)):
+                    listeners.add(Listener(sock, address.host))
+    except BindError:
+        listeners.remove()
+        listeners.close()
+        raise
+    return listeners
+
+
+def describe(sock: socket.socket, host: str = "", scheme: str = "http") -> str:
     """The address of `sock` as a URL; `host` replaces the numeric address, as the user wrote it."""
     address = sock.getsockname()
-    if sock.family == _UNIX:
+    if sock.family == AF_UNIX:
         name = address.decode("utf-8", "replace").replace("\0", "@") if isinstance(address, bytes) else address
         return f"unix:{name}"
     host = host or address[0]
-    return f"http://[{host}]:{address[1]}" if ":" in host else f"http://{host}:{address[1]}"
-
-
-def _failure(where: str, exc: OSError) -> BindError:
-    reason = _REASONS.get(exc.errno or 0) or exc.strerror or str(exc)
-    return BindError(f"Cannot listen on {where}: {reason}")
+    return f"{scheme}://[{host}]:{address[1]}" if ":" in host else f"{scheme}://{host}:{address[1]}"
 
 
 # -- inherited
 
 
-def _from_fd(fd: int) -> socket.socket:
-    where = f"file descriptor {fd}"
+def _adopt(address: Inherited) -> socket.socket:
     try:
         # A copy: ours is closed at the end, the inherited number (often 0) stays what it is.
-        sock = socket.socket(fileno=os.dup(fd))
+        sock = socket.socket(fileno=os.dup(address.fd))
     except OSError as exc:
         reason = "it is not a socket" if exc.errno == errno.ENOTSOCK else exc.strerror or str(exc)
-        raise BindError(f"Cannot listen on {where}: {reason}") from None
-    if sock.type != socket.SOCK_STREAM or sock.family not in (socket.AF_INET, socket.AF_INET6, _UNIX):
+        raise BindError(f"Cannot listen on {address}: {reason}") from None
+    reason = ""
+    if sock.type != socket.SOCK_STREAM or sock.family not in (socket.AF_INET, socket.AF_INET6, AF_UNIX):
+        reason = "it is neither a TCP nor a UNIX stream socket"
+    elif _is_connected(sock):
+        reason = "it is a connection, not a socket to accept connections from"
+    if reason:
         sock.close()
-        raise BindError(f"Cannot listen on {where}: it is neither a TCP nor a UNIX stream socket")
+        raise BindError(f"Cannot listen on {address}: {reason}")
     sock.setblocking(False)
     return sock
 
 
-# -- UNIX
-
-
-def _bind_unix(path: str) -> socket.socket:
-    where = f"unix:{path}"
-    if _UNIX is None:
-        raise BindError(f"Cannot listen on {where}: there are no UNIX sockets on this platform")
-    mode = _clear_unix_path(path)
-    sock = socket.socket(_UNIX, socket.SOCK_STREAM)
+def _is_connected(sock: socket.socket) -> bool:
     try:
-        sock.bind(path)
-        os.chmod(path, mode)
-        sock.setblocking(False)
-    except OSError as exc:
-        sock.close()
-        if exc.errno is None:  # Python itself refuses a path that is too long for the system
-            raise BindError(f"Cannot listen on {where}: {exc}") from None
-        raise _failure(where, exc) from None
-    return sock
-
-
-def _clear_unix_path(path: str) -> int:
-    """Removes a socket that nobody listens on any more; returns the mode for the new one: the old one's, or 0666."""
-    where = f"unix:{path}"
-    try:
-        found = os.lstat(path)
+        sock.getpeername()
     except OSError:
-        return 0o666
-    if not stat.S_ISSOCK(found.st_mode):
-        raise BindError(f"Cannot listen on {where}: there is a file of that name that is not a socket")
-    if _answers(path):
-        raise BindError(f"Cannot listen on {where}: {_REASONS[errno.EADDRINUSE]}")
-    try:
-        os.unlink(path)
-    except OSError as exc:
-        raise _failure(where, exc) from None
-    return stat.S_IMODE(found.st_mode)
-
-
-def _answers(path: str) -> bool:
-    """Whether somebody listens. Only a refusal proves that nobody does; any other failure counts as somebody."""
-    with socket.socket(_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            return False
-        except OSError:
-            return True
-        return True
-
-
-def _identity(path: str) -> Optional[tuple[int, int]]:
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+        return False
+    return True
 
 
 # -- TCP
 
 
-def _bind_tcp(host: Optional[str], port: int) -> list[socket.socket]:
-    where = f"{host or '*'}:{port}" if not host or ":" not in host else f"[{host}]:{port}"
-    if host in (None, "", "::") and socket.has_dualstack_ipv6():
-        return [_bind_one(socket.AF_INET6, ("::", port, 0, 0), where, dual_stack=True)]
-    addresses = _resolve(host or "0.0.0.0", port, where)
+def _shares_port(address: TCP, addresses: Sequence[Address]) -> bool:
+    """Whether an IPv4 address of the same port is asked for beside this one, which then has to keep to IPv6."""
+    return address.port != 0 and any(
+        isinstance(other, TCP) and other.port == address.port and _is_ipv4(other.host) for other in addresses
+    )
+
+
+def _is_ipv4(host: str) -> bool:
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _bind_tcp(address: TCP, reuse_port: bool, only_ipv6: bool = False) -> list[socket.socket]:
+    if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
+        raise BindError(f"Cannot listen on {address}: there is no SO_REUSEPORT on this platform")
+    host, port = address
+    if host in ("", "::") and not only_ipv6 and socket.has_dualstack_ipv6():
+        try:
+            return [_bind_one(socket.AF_INET6, ("::", port, 0, 0), address, reuse_port, dual_stack=True)]
+        except BindError as exc:
+            if host or exc.errno not in _ABSENT:
+                raise
+    found = _resolve(address._replace(host=host or "0.0.0.0"))
     for attempt in range(10):
         try:
-            return _bind_all(addresses, port, where)
+            return _bind_all(found, address, reuse_port)
         except BindError as exc:
             # A port that is free at one address of a name need not be free at the next.
             if port != 0 or exc.errno != errno.EADDRINUSE or attempt == 9:
@@ -204,18 +227,18 @@ def _bind_tcp(host: Optional[str], port: int) -> list[socket.socket]:
     raise AssertionError  # pragma: no cover
 
 
-def _bind_all(addresses: list[tuple[int, Any]], port: int, where: str) -> list[socket.socket]:
+def _bind_all(found: list[tuple[int, Any]], where: TCP, reuse_port: bool) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     failure: Optional[BindError] = None
-    for family, address in addresses:
-        if port == 0 and sockets:  # one free port for all addresses of the name
+    for family, address in found:
+        if where.port == 0 and sockets:  # one free port for all addresses of the name
             address = (address[0], sockets[0].getsockname()[1], *address[2:])
         try:
-            sockets.append(_bind_one(family, address, where))
+            sockets.append(_bind_one(family, address, where, reuse_port))
         except BindError as exc:
             # A name may stand for an address family that this machine has not switched on: one address is enough.
             failure = exc
-            if exc.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            if exc.errno not in _ABSENT:
                 break
     else:
         if sockets:
@@ -226,9 +249,9 @@ def _bind_all(addresses: list[tuple[int, Any]], port: int, where: str) -> list[s
     raise failure
 
 
-def _resolve(host: str, port: int, where: str) -> list[tuple[int, Any]]:
+def _resolve(where: TCP) -> list[tuple[int, Any]]:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else "the host name cannot be resolved"
         raise BindError(f"Cannot listen on {where}: {reason}") from None
@@ -241,7 +264,7 @@ def _resolve(host: str, port: int, where: str) -> list[tuple[int, Any]]:
     return list(unique)
 
 
-def _bind_one(family: int, address: Any, where: str, dual_stack: bool = False) -> socket.socket:
+def _bind_one(family: int, address: Any, where: TCP, reuse_port: bool, dual_stack: bool = False) -> socket.socket:
     sock: Optional[socket.socket] = None
     try:
         # asyncio looks at the protocol number before it sets TCP_NODELAY on what is accepted.
@@ -251,6 +274,8 @@ def _bind_one(family: int, address: Any, where: str, dual_stack: bool = False) -
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual_stack else 1)
         sock.bind(address)
@@ -258,7 +283,5 @@ def _bind_one(family: int, address: Any, where: str, dual_stack: bool = False) -
     except OSError as exc:
         if sock is not None:
             sock.close()
-        failure = _failure(where, exc)
-        failure.errno = exc.errno
-        raise failure from None
+        raise refused(where, exc) from None
     return sock

@@ -117,3 +117,12 @@ def server_log():
     logger.removeHandler(log)
     logger.setLevel(before[0])
     logger.disabled, logger.propagate = before[1:]
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    """Certificates made for this run."""
+    pytest.importorskip("trustme", reason="the tests of TLS need trustme")
+    from certificates import Certificates
+
+    return Certificates(tmp_path_factory.mktemp("tls"))

@@ -31,6 +31,7 @@ class FakeLoop(asyncio.AbstractEventLoop):
         self._factory: Any = None
         self.errors: List[Dict[str, Any]] = []  # what reached call_exception_handler
         self.timers_made = 0
+        self.held_jobs: Optional[List[Any]] = None  # a list: what is for a thread waits in it until do_jobs()
 
     # -- running ---------------------------------------------------------------------------------------------
 
@@ -142,6 +143,22 @@ class FakeLoop(asyncio.AbstractEventLoop):
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         pass  # cancelled timers are passed over when their time comes
 
+    def run_in_executor(self, executor: Any, function: Any, *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
+        """There is no thread: the function runs from the loop, a moment later."""
+        future = self.create_future()
+        if self.held_jobs is None:
+            self.call_soon(_do_job, future, function, args)
+        else:
+            self.held_jobs.append((future, function, args))
+        return future
+
+    def do_jobs(self) -> None:
+        """Let the threads finish what was held, and go on holding."""
+        jobs, self.held_jobs = self.held_jobs or [], []
+        for job in jobs:
+            self.call_soon(_do_job, *job)
+        self.run_until_idle()
+
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
 
@@ -190,6 +207,15 @@ class FakeLoop(asyncio.AbstractEventLoop):
 
     async def shutdown_default_executor(self, timeout: Optional[float] = None) -> None:
         pass
+
+
+def _do_job(future: asyncio.Future[Any], function: Any, args: Any) -> None:
+    try:
+        result = function(*args)
+    except Exception as error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
 
 
 Buffer = Union[bytes, bytearray, memoryview]

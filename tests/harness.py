@@ -41,6 +41,7 @@ class Settings:
 
     DEFAULTS: Dict[str, Any] = {
         "root_path": "",
+        "reset_contextvars": False,
         "server_header": True,
         "date_header": True,
         "headers": [],

@@ -10,9 +10,10 @@ from http import HTTPStatus
 from math import inf
 from typing import Any, Optional
 
-from .._consts import BODY, BODY_END, END, NEED_DATA, REQUEST, REQUEST_END
+from .._consts import BODY, BODY_END, END, NEED_DATA, REQUEST, REQUEST_END, TRACE
 from ..errors import ProtocolError
 from .cycle import HTTPCycle
+from .filesend import FileTransfer
 from .flow import READY
 from .handshake import check_handshake
 from .head import RequestHead
@@ -48,9 +49,12 @@ class HTTPConnection(Responder):
         "_response",
         "_cycle",
         "_scheme",
+        "_tls",
         "_client",
         "_server",
         "_client_name",
+        "_log_scheme",
+        "_forwarded_name",
         "_scope",
         "_is_reading_paused",
         "_is_pumping",
@@ -73,9 +77,12 @@ class HTTPConnection(Responder):
         self._response: ResponseWriter = ResponseWriter(self._output, state.common)
         self._cycle: Optional[HTTPCycle] = None
         self._scheme: str = "http"
+        self._tls: Optional[dict[str, Any]] = None  # the ASGI `tls` extension
         self._client: Any = None
         self._server: Any = None
         self._client_name: str = ""
+        self._log_scheme: str = ""  # the current request's, as the application sees it
+        self._forwarded_name: str = ""  # the current request's client, where a proxy names it
         self._scope: Optional[dict[str, Any]] = None  # what the scopes of all requests have in common
         self._is_reading_paused: bool = False
         self._is_pumping: bool = False
@@ -98,10 +105,13 @@ class HTTPConnection(Responder):
         self._state.connections.add(self)
         if transport.get_extra_info("sslcontext") is not None:
             self._scheme = "https"
+            self._tls = transport.get_extra_info("tls_extension")
         self._client = _address(transport.get_extra_info("peername"), False)
         self._server = _address(transport.get_extra_info("sockname"), True)
         if self._client is not None:
             self._client_name = f"{self._client[0]}:{self._client[1]}"
+        if self._state.is_tracing:
+            self._trace("HTTP connection made")
         self._read_deadline = self._state.now + self._state.timeout_headers
         if self._state.stopping:
             self._close()
@@ -129,11 +139,13 @@ class HTTPConnection(Responder):
             return False
         self._cycle.disconnect(False)
         self._read_deadline = inf
-        # TLS cannot be half closed.
-        return self._cycle is not None and self._scheme == "http"
+        # The TLS of asyncio cannot be half closed.
+        return self._cycle is not None and bool(self._transport.can_write_eof())
 
     def connection_lost(self, error: Optional[Exception]) -> None:
         """The transport is closed."""
+        if self._state.is_tracing:
+            self._trace("HTTP connection lost")
         self._state.connections.discard(self)
         self._lose()
 
@@ -339,7 +351,7 @@ class HTTPConnection(Responder):
         self._response.begin(head, head.keep_alive and not state.stopping)
         self._is_continue_due = head.expect_continue
         self._drained = 0
-        self._started = self.loop.time() if state.access_log is not None else 0.0
+        self._started = state.clock() if state.times_requests else 0.0
         state.total_requests += 1
         if 0 <= state.limit_concurrency <= state.active:
             self._refuse(ProtocolError(503, "too many requests at the moment"))
@@ -363,6 +375,12 @@ class HTTPConnection(Responder):
         if self._scope is None:
             self._scope = connection_scope(self._scheme, self._client, self._server, state.root_path)
         scope = http_scope(cycle.head, self._scope, state.root_path, state.lifespan_state)
+        if cycle.head.is_forwarded and state.forwarding is not None:
+            self._forwarded_name = state.forwarding(scope)
+        if self._tls is not None:
+            scope["extensions"]["tls"] = self._tls.copy()
+        if state.logs_headers:
+            self._log_scheme = scope["scheme"]
         state.run(cycle, scope)
 
     def _start_websocket(self, head: RequestHead) -> None:
@@ -379,6 +397,10 @@ class HTTPConnection(Responder):
         if self._scope is None:
             self._scope = connection_scope(self._scheme, self._client, self._server, state.root_path)
         scope = websocket_scope(head, self._scope, state.root_path, state.lifespan_state, handshake.subprotocols)
+        if head.is_forwarded and state.forwarding is not None:
+            self._forwarded_name = state.forwarding(scope)
+        if self._tls is not None:
+            scope["extensions"]["tls"] = self._tls.copy()
         transport = self._transport
         self._transport = None
         if self._is_reading_paused:
@@ -420,6 +442,19 @@ class HTTPConnection(Responder):
         if output.is_lost:
             self._lose()
         return READY if output.is_writable() else Drained(output)
+
+    def start_file(self, size: int, is_last: bool) -> Any:
+        """Send what comes before the bytes of a file."""
+        response = self._response
+        if not response.is_head_sent and self._is_last_response():
+            response.keep_alive = False
+        if response.start_file(size, is_last):
+            return FileTransfer(self.loop, self._transport, self._output, response, self._scheme == "http")
+        return None
+
+    def end_file(self, is_last: bool) -> None:
+        """Send what comes behind the bytes of a file."""
+        self._response.end_file(is_last)
 
     def _is_last_response(self) -> bool:
         """Whether the connection cannot be used again, for other reasons than the response itself."""
@@ -483,19 +518,39 @@ class HTTPConnection(Responder):
         self._is_continue_due = False
         self._request_deadline = inf
         if state.access_log is not None and self._response.is_head_sent:
-            self._log_access(cycle.head)
+            self._log_head(cycle.head)
+        if self._forwarded_name:
+            self._forwarded_name = ""
         self._response.end()
 
-    def _log_access(self, head: RequestHead) -> None:
-        self._state.access_log(
-            self._client_name,
-            head.method,
-            _target(head),
-            "1.1" if head.minor_version == 1 else "1.0",
-            self._response.status,
-            self._response.body_sent,
-            self.loop.time() - self._started,
-        )
+    def _log_head(self, head: RequestHead) -> None:
+        self._log_access(head.method, _target(head), "1.1" if head.minor_version == 1 else "1.0", head.headers)
+
+    def _log_access(self, method: str, target: str, http_version: str, headers: "list[Any]") -> None:
+        state = self._state
+        response = self._response
+        client = self._forwarded_name or self._client_name
+        duration = state.clock() - self._started if state.times_requests else 0.0
+        status = response.status
+        size = response.body_sent
+        if state.logs_headers:
+            more = (self._log_scheme, headers, response.headers)
+            state.access_log(client, method, target, http_version, status, size, duration, more)
+        else:
+            state.access_log(client, method, target, http_version, status, size, duration)
+
+    def _log_refusal(self) -> None:
+        """The access log line of a request that no cycle was made for, if it is known as one."""
+        self._log_scheme = self._scheme
+        if self._state.times_requests:
+            self._started = self._state.clock()
+        if self._reader.is_complete() or self._reader.body_left() != 0:
+            self._log_head(self._reader.head)
+            return
+        known = self._reader.known_line()
+        if known is not None:
+            method, target, version = known
+            self._log_access(method, _quoted(target), version, [])
 
     # -- errors
 
@@ -510,18 +565,25 @@ class HTTPConnection(Responder):
         if not response.is_head_sent:
             response.keep_alive = False
             response.send_text(error.status, error.detail, error.headers)
+            if cycle is None and self._state.access_log is not None:
+                self._log_refusal()
         self._end_request()
         if cycle is not None:
             cycle.disconnect(True)
         self._linger()
 
     def _log(self, message: str, *args: Any) -> None:
-        logger.warning("%s - " + message, self._peer(), *args)
+        peer = self._peer()
+        logger.warning("%s - " + message, peer, *args, extra={"client": peer})
+
+    def _trace(self, message: str) -> None:
+        peer = self._peer()
+        logger.log(TRACE, "%s - %s", peer, message, extra={"client": peer})
 
     def _peer(self) -> str:
         """The client's name in the error log."""
-        if self._client_name:
-            return self._client_name
+        if self._forwarded_name or self._client_name:
+            return self._forwarded_name or self._client_name
         return "unix" if self._server is not None and self._server[1] is None else "unknown"
 
     # -- the end
@@ -556,4 +618,9 @@ def _address(address: Any, is_server: bool) -> Any:
 
 def _target(head: RequestHead) -> str:
     """The request target as the logs show it."""
-    return (head.raw_path + b"?" + head.query if head.query else head.raw_path).decode("latin-1")
+    return _quoted((head.raw_path + b"?" + head.query if head.query else head.raw_path).decode("latin-1"))
+
+
+def _quoted(target: str) -> str:
+    """A target has no space and no control character in it. A quote would end it in the log, so that is encoded."""
+    return target.replace('"', "%22") if '"' in target else target

@@ -6,9 +6,10 @@ It knows the messages and the states they are allowed in, and never sees a byte 
 import logging
 from typing import Any, Optional
 
-from .._consts import DISCONNECTED, DONE, START_HELD, STREAMING, WAIT_START, WAIT_TRAILERS
+from .._consts import DISCONNECTED, DONE, SENDING_FILE, START_HELD, STREAMING, WAIT_START, WAIT_TRAILERS
 from ..errors import AppError, ClientDisconnected
 from .exchange import Exchange, is_disconnect, to_bytes, to_list, to_status
+from .filesend import PATHSEND, ZEROCOPYSEND, send_file
 from .flow import READY, Waiters
 from .head import RequestHead
 from .responder import Responder
@@ -22,6 +23,7 @@ STATE_NAMES = {
     WAIT_TRAILERS: "after the last 'http.response.body', with trailers to come",
     DONE: "after the response was complete",
     DISCONNECTED: "after the client left",
+    SENDING_FILE: "while a file is sent",
 }
 
 
@@ -48,6 +50,7 @@ class HTTPCycle(Exchange):
         "_body_received",
         "_is_gone",
         "_wants_trailers",
+        "_state_before_file",
     )
 
     def __init__(self, responder: Responder, head: RequestHead, body_ended: bool) -> None:
@@ -64,6 +67,7 @@ class HTTPCycle(Exchange):
         self._body_received: bool = False
         self._is_gone: bool = False
         self._wants_trailers: bool = False
+        self._state_before_file: int = 0
 
     # -- from the responder
 
@@ -152,6 +156,8 @@ class HTTPCycle(Exchange):
             if state == DONE:
                 self._reject(kind)
             return self._send_early_hint(message)
+        if kind == PATHSEND or kind == ZEROCOPYSEND:
+            return send_file(self, self._responder, message)
         self._reject(kind)
         return READY
 
@@ -186,12 +192,15 @@ class HTTPCycle(Exchange):
             return waiting
         # `state` follows the bytes: what send_body() refuses leaves it where it was.
         waiting = self._responder.send_body(body, True)
+        self._end_body()
+        return waiting
+
+    def _end_body(self) -> None:
         if self._wants_trailers:
             if self.state != DISCONNECTED:
                 self.state = WAIT_TRAILERS
         else:
             self._finish()
-        return waiting
 
     def _send_trailers(self, message: "dict[str, Any]") -> Any:
         self._responder.add_trailers(to_list(message.get("headers", ())))
@@ -214,6 +223,49 @@ class HTTPCycle(Exchange):
         self.buffered = 0
         self._responder.response_complete()
         self.wake()
+
+    # -- files: for filesend
+
+    def enter_file(self, kind: str) -> None:
+        """A file is about to be sent; other messages have to wait.
+
+        Raises:
+            AppError: no file can be sent in this state. One that is named by its path has to be the whole body.
+            ClientDisconnected: the client has left.
+        """
+        state = self.state
+        if state == DISCONNECTED:
+            raise ClientDisconnected("the client has left")
+        if state != START_HELD and (state != STREAMING or kind == PATHSEND):
+            self._reject(kind)
+        self._state_before_file = state
+        self.state = SENDING_FILE
+
+    def leave_file(self) -> None:
+        """The file is done with; if nothing became of it, nothing has happened."""
+        if self.state == SENDING_FILE:
+            self.state = self._state_before_file
+
+    def send_content(self, content: bytes, is_last: bool) -> Any:
+        """Send the whole content of a small file."""
+        self.leave_file()
+        return self._send_body({"body": content, "more_body": not is_last})
+
+    def end_file(self, is_last: bool) -> None:
+        """All of a file was sent that the responder's start_file() announced."""
+        if self.state == SENDING_FILE:
+            self.state = STREAMING
+            self._responder.end_file(is_last)
+            if is_last:
+                self._end_body()
+
+    def break_file(self) -> None:
+        """Bytes of it were not sent, and nothing can take their place."""
+        if self.state == SENDING_FILE:
+            self.state = DISCONNECTED
+            self._chunks = None
+            self.buffered = 0
+            self._responder.cut()
 
     # -- the end of the application
 

@@ -6,6 +6,7 @@ from .._consts import (
     FIELD_CONNECTION,
     FIELD_CONTENT_LENGTH,
     FIELD_EXPECT,
+    FIELD_FORWARDING,
     FIELD_HOST,
     FIELD_TE,
     FIELD_TRANSFER_ENCODING,
@@ -25,6 +26,7 @@ class RequestHead:
         raw_path: the path as received, without the query.
         query: the query as received, without the question mark; empty when there is none.
         authority: the authority of an absolute-form target, else None.
+        is_forwarded: whether a proxy says something about the client.
         headers: (lower-case name, value) pairs as received.
         content_length: bytes of the body that follow; 0 when there is none; -1 when the body is chunked.
         keep_alive: whether the connection may serve another request.
@@ -49,6 +51,7 @@ class RequestHead:
         "expect",
         "te",
         "upgrade",
+        "is_forwarded",
         "content_length",
         "keep_alive",
         "expect_continue",
@@ -72,6 +75,7 @@ class RequestHead:
         self.expect: Optional[bytes] = None
         self.te: Optional[bytes] = None
         self.upgrade: Optional[bytes] = None
+        self.is_forwarded: bool = False
         # Set by rules.check_head().
         self.content_length: int = 0
         self.keep_alive: bool = True
@@ -80,7 +84,7 @@ class RequestHead:
         self.wants_websocket: bool = False
 
     def note(self, field: int, value: bytes) -> None:
-        """Record the value of a field that decides framing; `field` is one of the FIELD_ numbers."""
+        """Record the value of a field in `NOTED_FIELDS`; `field` is one of the FIELD_ numbers."""
         if field == FIELD_HOST:
             self.host = value
             self.host_count += 1
@@ -97,3 +101,5 @@ class RequestHead:
             self.te = value if self.te is None else self.te + b"," + value
         elif field == FIELD_UPGRADE:
             self.upgrade = value if self.upgrade is None else self.upgrade + b"," + value
+        elif field == FIELD_FORWARDING:
+            self.is_forwarded = True

@@ -3,7 +3,7 @@
 import inspect
 import sys
 from asyncio import Task, iscoroutine
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from types import CoroutineType
 from typing import Any
 
@@ -13,12 +13,16 @@ _HAS_CONTEXT = sys.version_info >= (3, 11)
 
 
 class Launcher:
-    """Starts tasks on one event loop, each in a fresh copy of the context in which the launcher was made."""
+    """Starts tasks on one event loop, each in a fresh copy of the context in which the launcher was made.
+
+    Args:
+        is_empty: whether that is an empty context in place of the current one.
+    """
 
     __slots__ = ("context", "_loop", "_copy_context", "_is_eager", "_arguments")
 
-    def __init__(self, loop: Any) -> None:
-        self.context = copy_context()
+    def __init__(self, loop: Any, is_empty: bool) -> None:
+        self.context = Context() if is_empty else copy_context()
         self._loop = loop
         self._copy_context = self.context.copy
         self._is_eager: bool = False

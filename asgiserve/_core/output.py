@@ -3,11 +3,16 @@
 import os
 import socket
 import struct
+import sys
 from math import inf
 from typing import Any, Optional
 
 from .flow import Step, Waiters
 from .state import ServerState
+
+if sys.platform != "win32":
+    from fcntl import ioctl
+    from termios import TIOCOUTQ
 
 #: Bytes that are collected while input is processed before they go to the transport.
 CORK_LIMIT = 64 * 1024
@@ -34,10 +39,12 @@ class Output:
         "deadline",
         "_state",
         "_transport",
+        "_gathers",
         "_waiters",
         "_corked",
         "_corked_size",
         "_unwritten",
+        "_watched",
     )
 
     def __init__(self, state: ServerState) -> None:
@@ -48,14 +55,20 @@ class Output:
         self.deadline: float = inf
         self._state: ServerState = state
         self._transport: Any = None
+        self._gathers: bool = False
         self._waiters: Optional[Waiters] = None
         self._corked: Optional[list[bytes]] = None
         self._corked_size: int = 0
-        self._unwritten: int = 0  # bytes in the transport's buffer when the deadline was set
+        self._unwritten: int = 0  # bytes that the peer had still to take when the deadline was set
+        self._watched: int = -1  # the socket that is written to past the transport, and takes no more for now
 
     def attach(self, transport: Any) -> None:
         """Take the transport to write to."""
         self._transport = transport
+        # The writelines() of asyncio's own transports, from Python 3.12 on, never asks to pause. That of our TLS does.
+        self._gathers = (
+            type(transport).__module__.startswith("uvloop") or transport.get_extra_info("tls_extension") is not None
+        )
 
     # -- writing
 
@@ -84,13 +97,16 @@ class Output:
             self._put(data)
 
     def write_pair(self, first: bytes, second: bytes) -> None:
-        """Write both, one behind the other, without joining them."""
+        """Write both, one behind the other, without joining them where the transport can do that."""
         if self.is_closing or self._is_dead():
             return
         self._flush()
         if self.is_paused:
             self._unwritten += len(first) + len(second)
-        self._transport.writelines([first, second])
+        if self._gathers:
+            self._transport.writelines([first, second])
+        else:
+            self._transport.write(first + second)
 
     def _flush(self) -> None:
         corked = self._corked
@@ -139,13 +155,34 @@ class Output:
         if self._waiters is not None:
             self._waiters.wake()
 
+    def wake(self) -> None:
+        """Let who waits look again."""
+        self._wake()
+
+    def watch(self, fd: int) -> None:
+        """A sender writes to the socket `fd` itself, and that takes no more: the peer has to take something."""
+        self._watched = fd
+        self._watch()
+
+    def unwatch(self) -> None:
+        """The socket may have room again, or the sender has given up."""
+        self._watched = -1
+        if not self.is_closing:
+            self.deadline = inf
+
     def _watch(self) -> None:
-        self._unwritten = self._transport.get_write_buffer_size()
+        self._unwritten = self._size_unwritten()
         self.deadline = self._state.now + self._state.timeout_write
+
+    def _size_unwritten(self) -> int:
+        size: int = self._transport.get_write_buffer_size()
+        if self._watched >= 0:
+            size += _size_queued(self._watched)
+        return size
 
     def is_stuck(self) -> bool:
         """Whether the peer took nothing until the deadline; otherwise the time starts again."""
-        unwritten = self._transport.get_write_buffer_size()
+        unwritten = self._size_unwritten()
         if 0 < unwritten < self._unwritten:
             self._watch()
             return False
@@ -197,6 +234,16 @@ class Output:
         self.deadline = inf
         self._corked = None
         self._wake()
+
+
+def _size_queued(fd: int) -> int:
+    """Bytes in the buffer of the socket `fd` that the peer has not acknowledged; 0 where the system does not tell."""
+    if sys.platform == "win32":
+        return 0
+    try:
+        return int.from_bytes(ioctl(fd, TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
 
 
 class Drained(Step):

@@ -36,6 +36,10 @@ MAX_CHUNK_SIZE_DIGITS = 16
 MAX_CHUNK_LINE = 4096
 _HEX_DIGITS = frozenset(b"0123456789abcdefABCDEF")
 _CHUNK_LINE = re.compile(FIELD_VALUE)
+#: What is known of a request whose head is refused. It goes into a log: visible ASCII only, and not much of it.
+_KNOWN_LINE = re.compile(
+    rb"([A-Za-z][A-Za-z_-]{0,31}) ((?:/|\*|https?:)[!-~]{0,1023})[!-~]*(?: HTTP/([0-9]\.[0-9])\r?\n)?"
+)
 
 
 _NO_HEAD = RequestHead()
@@ -155,6 +159,17 @@ class RequestReader:
         """Forget the input that no event has consumed."""
         self._buffer = b""
         self._pos = 0
+
+    def known_line(self) -> "Optional[tuple[str, str, str]]":
+        """Return method, target and HTTP version of a head that was refused, as far as they are known.
+
+        The version is `-` when it is not known, and a long target is cut off. None when this is no request line.
+        """
+        match = _KNOWN_LINE.match(self._buffer, self._pos)
+        if match is None:
+            return None
+        method, target, version = match.groups()
+        return method.decode("ascii"), target.decode("ascii"), "-" if version is None else version.decode("ascii")
 
     def take_tail(self) -> bytes:
         """Take the input that no event has consumed: the connection goes on with another protocol."""

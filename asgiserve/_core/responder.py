@@ -49,6 +49,20 @@ class Responder:
         """
         raise NotImplementedError
 
+    def start_file(self, size: int, is_last: bool) -> Any:
+        """Send what comes before `size` bytes of the body that are in a file, as send_body() would.
+
+        Returns:
+            the `filesend.FileTransfer` that sends them; None where the response has no body.
+        Raises:
+            AppError: they do not fit the Content-Length that the application announced.
+        """
+        raise NotImplementedError
+
+    def end_file(self, is_last: bool) -> None:
+        """Send what comes behind the bytes of a file."""
+        raise NotImplementedError
+
     def add_trailers(self, headers: "list[Any]") -> None:
         """Collect trailer fields."""
         raise NotImplementedError

@@ -26,6 +26,7 @@ class ResponseWriter:
         is_head_sent: whether the head is on its way.
         status: the status code, once started.
         body_sent: bytes of the body sent.
+        headers: the application's, once started; for the access log.
     """
 
     __slots__ = (
@@ -34,6 +35,7 @@ class ResponseWriter:
         "is_head_sent",
         "status",
         "body_sent",
+        "headers",
         "_output",
         "_common",
         "_encoder",
@@ -50,6 +52,7 @@ class ResponseWriter:
         self.is_head_sent: bool = False
         self.status: int = 0
         self.body_sent: int = 0
+        self.headers: Optional[list[Any]] = None
         self._output: Output = output
         self._common: CommonFields = common
         self._encoder: ResponseEncoder = ResponseEncoder()
@@ -73,6 +76,7 @@ class ResponseWriter:
     def end(self) -> None:
         """Forget the request."""
         self.is_head_held = False
+        self.headers = None
         self._head = None
 
     def start(self, status: int, headers: "list[Any]", wants_trailers: bool) -> None:
@@ -83,6 +87,7 @@ class ResponseWriter:
         """
         self._encoder.start(status, headers, self._common)
         self.status = status
+        self.headers = headers
         self._has_no_body = status == 204 or status == 304 or (self._head is not None and self._head.method == "HEAD")
         self._trailers = [] if wants_trailers else None
         self.is_head_held = True
@@ -94,7 +99,7 @@ class ResponseWriter:
             AppError: the body does not fit the Content-Length that the application announced.
         """
         if not self.is_head_sent:
-            self._send_head(body, is_last)
+            self._send_head(body, len(body), is_last)
         elif not self._has_no_body:
             self._count_body(len(body), is_last)
             ends = is_last and self._trailers is None
@@ -106,7 +111,32 @@ class ResponseWriter:
             elif body:
                 self._output.write(body)
 
-    def _send_head(self, body: bytes, is_last: bool) -> None:
+    def start_file(self, size: int, is_last: bool) -> bool:
+        """Send what comes before `size` bytes (not 0) of the body that go out by other ways.
+
+        Returns:
+            whether they are to go out: a response to HEAD, for one, has no body.
+        Raises:
+            AppError: they do not fit the Content-Length that the application announced.
+        """
+        if not self.is_head_sent:
+            self._send_head(b"", size, is_last)
+        elif not self._has_no_body:
+            self._count_body(size, is_last)
+        if self._framing == FRAMING_CHUNKED:
+            self._output.write(b"%x\r\n" % size)
+        if self._has_no_body:
+            return False
+        self.body_sent -= size  # they count once they are sent
+        return True
+
+    def end_file(self, is_last: bool) -> None:
+        """Send what comes behind them."""
+        if self._framing == FRAMING_CHUNKED:
+            self._output.write(b"\r\n0\r\n\r\n" if is_last and self._trailers is None else b"\r\n")
+
+    def _send_head(self, body: bytes, size: int, is_last: bool) -> None:
+        """Send the head and `body`, which are the next `size` bytes of the body, or none of them."""
         encoder = self._encoder
         length = encoder.content_length
         ends = is_last and self._trailers is None
@@ -114,20 +144,20 @@ class ResponseWriter:
             self._framing = FRAMING_NONE
             if self.status == 204:
                 length = -1  # RFC 9110 section 8.6
-            elif length < 0 and body and ends and self.status != 304:
-                length = len(body)  # HEAD
+            elif length < 0 and size and ends and self.status != 304:
+                length = size  # HEAD
             body = b""
         elif length >= 0:
             self._framing = FRAMING_LENGTH
             self._body_left = length
-            self._count_body(len(body), is_last)
+            self._count_body(size, is_last)
         elif ends:
             self._framing = FRAMING_LENGTH
-            length = self.body_sent = len(body)
+            length = self.body_sent = size
         else:
             self._framing = FRAMING_CHUNKED if self._is_http_1_1() else FRAMING_CLOSE
             self._body_left = -1
-            self.body_sent = len(body)
+            self.body_sent = size
         self.is_head_held = False
         self.is_head_sent = True
         line = self._connection_line()

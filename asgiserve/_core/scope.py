@@ -3,6 +3,7 @@
 from typing import Any, Optional
 from urllib.parse import unquote_to_bytes
 
+from .filesend import HAS_SENDFILE
 from .head import RequestHead
 
 #: (host, port), or (socket path, None), or None where the transport does not know.
@@ -14,7 +15,8 @@ _ASGI = {"version": "3.0", "spec_version": "2.5"}
 def connection_scope(scheme: str, client: Address, server: Address, root_path: str) -> "dict[str, Any]":
     """Return what the scopes of a connection have in common, with all keys in place.
 
-    A copy of it that is then filled costs less than a new dictionary that grows key by key.
+    A copy of it that is then filled costs less than a new dictionary that grows key by key. `extensions` says whether
+    files can be sent without copying them.
     """
     return {
         "type": "http",
@@ -30,7 +32,7 @@ def connection_scope(scheme: str, client: Address, server: Address, root_path: s
         "query_string": b"",
         "headers": None,
         "state": None,
-        "extensions": None,
+        "extensions": HAS_SENDFILE and scheme == "http" and server is not None and server[1] is not None,
     }
 
 
@@ -40,23 +42,31 @@ def http_scope(
     """Return a new scope for `head` from what connection_scope() made.
 
     Nothing mutable in it is shared but the values of `state`. `path` is decoded and begins with `root_path`; `raw_path`
-    is what the client sent.
+    is what came.
     """
     scope = common.copy()
     scope["asgi"] = _ASGI.copy()
     scope["method"] = head.method
-    scope["path"] = _path(head.raw_path, root_path)
+    scope["path"] = full_path(head.raw_path, root_path)
     scope["raw_path"] = head.raw_path
     scope["query_string"] = head.query
     scope["headers"] = head.headers
     scope["state"] = state.copy()
+    extensions: dict[str, Any]
+    if common["extensions"]:
+        extensions = {
+            "http.response.early_hint": {},
+            "http.response.pathsend": {},
+            "http.response.zerocopysend": {},
+        }
+    else:
+        extensions = {"http.response.early_hint": {}, "http.response.pathsend": {}}
     if head.minor_version == 0:
         scope["http_version"] = "1.0"
-        scope["extensions"] = {}
+        del extensions["http.response.early_hint"]
     elif head.te_trailers:
-        scope["extensions"] = {"http.response.early_hint": {}, "http.response.trailers": {}}
-    else:
-        scope["extensions"] = {"http.response.early_hint": {}}
+        extensions["http.response.trailers"] = {}
+    scope["extensions"] = extensions
     return scope
 
 
@@ -76,7 +86,7 @@ def websocket_scope(
         "client": common["client"],
         "scheme": "wss" if common["scheme"] == "https" else "ws",
         "root_path": root_path,
-        "path": _path(head.raw_path, root_path),
+        "path": full_path(head.raw_path, root_path),
         "raw_path": head.raw_path,
         "query_string": head.query,
         "headers": head.headers,
@@ -86,9 +96,12 @@ def websocket_scope(
     }
 
 
-def _path(raw_path: bytes, root_path: str) -> str:
+def full_path(raw_path: bytes, root_path: str) -> str:
+    """Return the decoded path, with `root_path` in front unless a proxy has left it there."""
     if b"%" in raw_path:
         path = unquote_to_bytes(raw_path).decode("utf-8", "replace")
     else:
         path = raw_path.decode("ascii")
-    return root_path + path if root_path else path
+    if not root_path or path == root_path or path.startswith(root_path + "/") or path == "*":
+        return path
+    return root_path + path

@@ -21,6 +21,13 @@ class ServerState:
         access_log: called at the end of each response; see `types.AccessLogger`.
 
     Attributes:
+        clock: what durations are measured with, a function that returns seconds. The event loop's own time may stand
+            still within a turn of the loop.
+        times_requests: whether the duration of requests is measured for the access log; if not, it gets 0.
+        logs_headers: whether the access log gets the headers too; see `types.AccessLogger`.
+        is_tracing: whether connections made and lost are logged, at level TRACE.
+        forwarding: called with the scope of a request in which a proxy says something about the client, when that
+            counts; it changes the scope and returns the client's name for the logs, empty when that stays. Or None.
         lifespan_state: what the lifespan put into `scope["state"]`; each request gets a shallow copy.
         connections: the open connections.
         tasks: application tasks that are not done; one can outlive its response.
@@ -34,6 +41,11 @@ class ServerState:
         "app",
         "loop",
         "access_log",
+        "clock",
+        "times_requests",
+        "logs_headers",
+        "is_tracing",
+        "forwarding",
         "lifespan_state",
         "connections",
         "tasks",
@@ -65,6 +77,11 @@ class ServerState:
         self.app = as_coroutine_function(app)
         self.loop = loop
         self.access_log = access_log
+        self.clock: Any = loop.time
+        self.times_requests: bool = access_log is not None
+        self.logs_headers: bool = False
+        self.is_tracing: bool = False
+        self.forwarding: Any = None
         self.lifespan_state: dict[str, Any] = {}
         self.connections: set[Any] = set()
         self.tasks: set[Any] = set()
@@ -72,7 +89,7 @@ class ServerState:
         self.total_requests: int = 0
         self.now: float = loop.time()
         self.stopping: bool = False
-        self.launcher: Launcher = Launcher(loop)
+        self.launcher: Launcher = Launcher(loop, settings.reset_contextvars)
         self.limits: Limits = Limits(
             settings.limit_request_line,
             settings.limit_header_size,

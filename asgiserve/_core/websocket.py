@@ -16,6 +16,7 @@ from .._consts import (
     CLOSE_NORMAL,
     CLOSE_SERVICE_RESTART,
     COPY_LIMIT,
+    TRACE,
     WS_BINARY,
     WS_CLOSE,
     WS_NEED_DATA,
@@ -96,6 +97,7 @@ class WebSocketSession(Exchange):
         "_fault",
         "_is_end_held",
         "_has_heard",
+        "_started",
         "_deadline",
         "_ping_deadline",
         "_pong_deadline",
@@ -132,6 +134,7 @@ class WebSocketSession(Exchange):
         self._fault: Optional[FrameError] = None  # the client's
         self._is_end_held: bool = False  # its fault or its close frame came behind messages that are not taken yet
         self._has_heard: bool = False  # the client has sent something since the last ping
+        self._started: float = 0.0
         # Deadlines are in the event loop's time; what is due at the first one depends on the phase.
         self._deadline: float = inf
         self._ping_deadline: float = inf
@@ -150,10 +153,13 @@ class WebSocketSession(Exchange):
         self.name = name
         self._target = target
         self._tail = tail
+        self._started = state.clock()
         self._deadline = state.now + state.timeout_request
         state.active += 1
         state.total_requests += 1
         state.connections.add(self)
+        if state.is_tracing:
+            self._trace("WebSocket connection made")
         self._transport.set_protocol(self)
         state.run(self, scope)
 
@@ -181,6 +187,8 @@ class WebSocketSession(Exchange):
     def connection_lost(self, error: Optional[Exception]) -> None:
         """The transport is closed."""
         state = self._state
+        if state.is_tracing:
+            self._trace("WebSocket connection lost")
         state.connections.discard(self)
         state.active -= 1
         self._lose()
@@ -489,7 +497,7 @@ class WebSocketSession(Exchange):
         self._handshake = None
         self._codec = FrameCodec(state.ws_max_size, handshake.deflate)
         self._deadline = self._ping_deadline = state.now + state.ws_ping_interval
-        self._say("[accepted]")
+        self._say("[accepted]", 101, 0)
         if self._tail:
             self._codec.feed(self._tail)
             self._tail = b""
@@ -535,14 +543,14 @@ class WebSocketSession(Exchange):
         self._response.send_body(body, is_last)
         if is_last:
             self._is_closed_by_app = True
-            self._say(str(self._response.status))
+            self._say(str(self._response.status), self._response.status, 0)
             self._end(True)
         return self._written()
 
     def _refuse(self, status: int) -> None:
         """Answer the handshake with an error, and close."""
         assert self._response is not None
-        self._say(str(status))
+        self._say(str(status), status, 0)
         self._response.send_text(status, HTTPStatus(status).phrase)
         self._end(True)
 
@@ -592,7 +600,7 @@ class WebSocketSession(Exchange):
         if self._has_left:
             return
         if self.phase == OPEN:
-            self._say(f"[closed {code}]")
+            self._say(f"[closed {code}]", 101, code)
         self._has_left = True
         self._leave_code = code
         self._leave_reason = reason
@@ -627,11 +635,22 @@ class WebSocketSession(Exchange):
 
     # -- logs
 
-    def _say(self, what: str) -> None:
-        logger.info('%s - "WebSocket %s" %s', self.name, self._target, what)
+    def _say(self, what: str, status: int, code: int) -> None:
+        """Log how the handshake was answered, or with `code` how the WebSocket ended."""
+        if not logger.isEnabledFor(logging.INFO):
+            return
+        extra: dict[str, Any] = {"client": self.name, "path": self._target, "status": status}
+        if code:
+            extra["code"] = code
+            extra["duration"] = round(self._state.clock() - self._started, 6)
+        logger.info('%s - "WebSocket %s" %s', self.name, self._target, what, extra=extra)
 
     def _warn(self, reason: str) -> None:
-        logger.warning('%s - "WebSocket %s" %s', self.name, self._target, reason)
+        extra = {"client": self.name, "path": self._target}
+        logger.warning('%s - "WebSocket %s" %s', self.name, self._target, reason, extra=extra)
+
+    def _trace(self, message: str) -> None:
+        logger.log(TRACE, "%s - %s", self.name, message, extra={"client": self.name})
 
 
 def is_sendable_code(code: int) -> bool:

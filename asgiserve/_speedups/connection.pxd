@@ -1,4 +1,5 @@
 from asgiserve._speedups.cycle cimport HTTPCycle
+from asgiserve._speedups.filesend cimport FileTransfer
 from asgiserve._speedups.flow cimport Ready
 from asgiserve._speedups.handshake cimport check_handshake
 from asgiserve._speedups.head cimport RequestHead
@@ -23,9 +24,12 @@ cdef class HTTPConnection(Responder):
     cdef ResponseWriter _response
     cdef HTTPCycle _cycle
     cdef str _scheme
+    cdef dict _tls
     cdef object _client
     cdef object _server
     cdef str _client_name
+    cdef str _log_scheme
+    cdef str _forwarded_name
     cdef dict _scope
     cdef bint _is_reading_paused
     cdef bint _is_pumping
@@ -58,7 +62,10 @@ cdef class HTTPConnection(Responder):
     cdef _start_websocket(self, RequestHead head)
     cdef bint _is_last_response(self) except -1
     cdef _end_request(self)
-    cdef _log_access(self, RequestHead head)
+    cdef _log_head(self, RequestHead head)
+    cdef _log_access(self, str method, str target, str http_version, list headers)
+    cdef _log_refusal(self)
+    cdef _trace(self, message)
     cdef str _peer(self)
     cdef _refuse(self, error)
     cdef _close(self)
@@ -66,3 +73,4 @@ cdef class HTTPConnection(Responder):
 
 cdef _address(address, bint is_server)
 cdef str _target(RequestHead head)
+cdef str _quoted(str target)

@@ -4,7 +4,7 @@ from asgiserve._speedups.head cimport RequestHead
 from asgiserve._speedups.responder cimport Responder
 
 cdef Ready READY
-cdef int DISCONNECTED, DONE, START_HELD, STREAMING, WAIT_START, WAIT_TRAILERS
+cdef int DISCONNECTED, DONE, SENDING_FILE, START_HELD, STREAMING, WAIT_START, WAIT_TRAILERS
 
 cdef class HTTPCycle(Exchange):
     cdef readonly RequestHead head
@@ -17,6 +17,7 @@ cdef class HTTPCycle(Exchange):
     cdef bint _body_received
     cdef bint _is_gone
     cdef bint _wants_trailers
+    cdef int _state_before_file
 
     cpdef add_body(self, bytes chunk, bint ended)
     cpdef end_body(self)
@@ -27,6 +28,7 @@ cdef class HTTPCycle(Exchange):
     cdef _log_error(self, error)
     cdef _start(self, dict message)
     cdef _send_body(self, dict message)
+    cdef _end_body(self)
     cdef _send_trailers(self, dict message)
     cdef _send_early_hint(self, dict message)
     cdef _finish(self)

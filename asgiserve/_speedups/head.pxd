@@ -1,5 +1,5 @@
 cdef int FIELD_CONNECTION, FIELD_CONTENT_LENGTH, FIELD_EXPECT, FIELD_HOST, FIELD_TE, FIELD_TRANSFER_ENCODING
-cdef int FIELD_UPGRADE
+cdef int FIELD_UPGRADE, FIELD_FORWARDING
 
 cdef class RequestHead:
     cdef public str method
@@ -17,6 +17,7 @@ cdef class RequestHead:
     cdef public bytes expect
     cdef public bytes te
     cdef public bytes upgrade
+    cdef public bint is_forwarded
     cdef public long long content_length
     cdef public bint keep_alive
     cdef public bint expect_continue

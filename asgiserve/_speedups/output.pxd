@@ -12,10 +12,12 @@ cdef class Output:
     cdef readonly double deadline
     cdef ServerState _state
     cdef object _transport
+    cdef bint _gathers
     cdef Waiters _waiters
     cdef list _corked
     cdef Py_ssize_t _corked_size
     cdef Py_ssize_t _unwritten
+    cdef int _watched
 
     cpdef attach(self, transport)
     cpdef cork(self)
@@ -30,12 +32,17 @@ cdef class Output:
     cpdef bint is_writable(self)
     cpdef wait(self)
     cdef _wake(self)
+    cpdef watch(self, int fd)
+    cpdef unwatch(self)
     cdef _watch(self)
+    cdef Py_ssize_t _size_unwritten(self) except -1
     cpdef bint is_stuck(self) except -1
     cpdef close(self)
     cpdef bint end(self) except -1
     cpdef reset(self)
     cpdef lose(self)
+
+cdef Py_ssize_t _size_queued(int fd) except -1
 
 cdef class Drained(Step):
     cdef Output _output

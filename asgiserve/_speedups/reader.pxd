@@ -37,6 +37,7 @@ cdef class RequestReader:
     cpdef long long body_left(self)
     cpdef next_message(self)
     cpdef drop_input(self)
+    cpdef tuple known_line(self)
     cpdef bytes take_tail(self)
     cpdef int next_event(self) except -1
     cdef int _read_head(self) except -1

@@ -17,7 +17,8 @@ cdef class ResponseWriter:
     cdef readonly bint is_head_held
     cdef readonly bint is_head_sent
     cdef readonly int status
-    cdef readonly long long body_sent
+    cdef public long long body_sent
+    cdef readonly list headers
     cdef Output _output
     cdef CommonFields _common
     cdef ResponseEncoder _encoder
@@ -31,10 +32,12 @@ cdef class ResponseWriter:
     cpdef end(self)
     cpdef start(self, int status, list headers, bint wants_trailers)
     cpdef send_body(self, bytes body, bint is_last)
-    cdef _send_head(self, bytes body, bint is_last)
+    cpdef bint start_file(self, long long size, bint is_last) except -1
+    cpdef end_file(self, bint is_last)
+    cdef _send_head(self, bytes body, long long size, bint is_last)
     cdef bint _is_http_1_1(self)
     cdef bytes _connection_line(self)
-    cdef _count_body(self, Py_ssize_t size, bint is_last)
+    cdef _count_body(self, long long size, bint is_last)
     cpdef add_trailers(self, list headers)
     cpdef send_trailers(self)
     cpdef send_early_hint(self, list links)

@@ -5,4 +5,4 @@ cdef dict _ASGI
 cpdef dict connection_scope(str scheme, object client, object server, str root_path)
 cpdef dict http_scope(RequestHead head, dict common, str root_path, dict state)
 cpdef dict websocket_scope(RequestHead head, dict common, str root_path, dict state, list subprotocols)
-cdef str _path(bytes raw_path, str root_path)
+cpdef str full_path(bytes raw_path, str root_path)

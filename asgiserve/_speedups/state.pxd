@@ -7,6 +7,11 @@ cdef class ServerState:
     cdef public object app
     cdef public object loop
     cdef public object access_log
+    cdef public object clock
+    cdef public bint times_requests
+    cdef public bint logs_headers
+    cdef public bint is_tracing
+    cdef public object forwarding
     cdef public dict lifespan_state
     cdef public set connections
     cdef public set tasks

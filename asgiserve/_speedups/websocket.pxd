@@ -38,6 +38,7 @@ cdef class WebSocketSession(Exchange):
     cdef object _fault
     cdef bint _is_end_held
     cdef bint _has_heard
+    cdef double _started
     cdef double _deadline
     cdef double _ping_deadline
     cdef double _pong_deadline
@@ -74,8 +75,9 @@ cdef class WebSocketSession(Exchange):
     cdef _end(self, bint lingers)
     cdef _leave(self, int code, str reason)
     cdef _break_denial(self)
-    cdef _say(self, what)
+    cdef _say(self, what, int status, int code)
     cdef _warn(self, reason)
+    cdef _trace(self, message)
 
 cpdef bint is_sendable_code(long long code) except -1
 cdef _lower(name)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from typing import cast
+import ssl
+from typing import Optional, cast
 
 from .workloads import WORKLOADS, Workload
 
@@ -39,28 +40,36 @@ class CannedProtocol(asyncio.Protocol):
             self.transport.close()
 
 
-async def serve(workload: Workload, port: int) -> None:
+async def serve(workload: Workload, port: int, context: Optional[ssl.SSLContext] = None) -> None:
     """Serve until killed."""
     response = canned_response(workload)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: CannedProtocol(response, workload.close), "127.0.0.1", port, backlog=2048)
+    server = await loop.create_server(
+        lambda: CannedProtocol(response, workload.close), "127.0.0.1", port, backlog=2048, ssl=context
+    )
     await server.serve_forever()
 
 
 def main() -> None:
-    """Command line: ``--row NAME --port N --loop uvloop|asyncio``."""
+    """Command line: ``--row NAME --port N --loop uvloop|asyncio [--ssl-certfile FILE --ssl-keyfile FILE]``."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--row", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--loop", choices=["uvloop", "asyncio"], default="uvloop")
+    parser.add_argument("--ssl-certfile")
+    parser.add_argument("--ssl-keyfile")
     options = parser.parse_args()
+    context = None
+    if options.ssl_certfile:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(options.ssl_certfile, options.ssl_keyfile)
     workload = next(w for w in WORKLOADS if w.name == options.row)
     if options.loop == "uvloop":
         import uvloop
 
-        uvloop.run(serve(workload, options.port))
+        uvloop.run(serve(workload, options.port, context))
     else:
-        asyncio.run(serve(workload, options.port))
+        asyncio.run(serve(workload, options.port, context))
 
 
 if __name__ == "__main__":

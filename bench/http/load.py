@@ -7,12 +7,14 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 from ..process import ServerFailed, pinned
+from .certificate import certificate
 from .workloads import Workload
 
 CHECK_TIMEOUT = 15.0
@@ -84,6 +86,14 @@ class _OneFile:
         return self.reader
 
 
+def _connect(workload: Workload, port: int) -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", port), CHECK_TIMEOUT)
+    if not workload.tls:
+        return sock
+    context = ssl.create_default_context(cafile=certificate().authority)
+    return context.wrap_socket(sock, server_hostname="127.0.0.1")
+
+
 def check(workload: Workload, port: int) -> None:
     """Send the workload's requests twice on one connection and compare every answer.
 
@@ -91,7 +101,7 @@ def check(workload: Workload, port: int) -> None:
     """
     rounds = 1 if workload.close else 2
     try:
-        with socket.create_connection(("127.0.0.1", port), CHECK_TIMEOUT) as sock:
+        with _connect(workload, port) as sock:
             shared = cast(socket.socket, _OneFile(sock))
             for _ in range(rounds):
                 sock.sendall(workload.request * workload.depth)
@@ -124,7 +134,8 @@ def load(workload: Workload, port: int, seconds: float, cpu: int) -> Load:
             file.write(SCRIPT.format(request_file=request_file))
         whole = max(1, round(seconds))
         command = [wrk_path(), "-t1", f"-c{workload.connections}", f"-d{whole}s", "--timeout", "10s"]
-        command += ["-s", script_file, f"http://127.0.0.1:{port}/"]
+        scheme = "https" if workload.tls else "http"
+        command += ["-s", script_file, f"{scheme}://127.0.0.1:{port}/"]
         output = _run_pinned(command, cpu, whole + 30)
     result = next((line for line in output.splitlines() if line.startswith("RESULT ")), None)
     if result is None:

@@ -7,15 +7,23 @@ the rows that ask for it; everything else stays at its default.
 from __future__ import annotations
 
 from ..servers import Arguments, Server, asgiserve_probe, package_probe
+from .certificate import certificate
 from .workloads import Workload
 
 BASELINE = "uvicorn"
 
 
+def _ssl_options(workload: Workload) -> list[str]:
+    if not workload.tls:
+        return []
+    return ["--ssl-certfile", certificate().certificate, "--ssl-keyfile", certificate().key]
+
+
 def _asgiserve(http: str, loop: str) -> Arguments:
     def arguments(workload: Workload, port: int) -> list[str]:
         log = "--access-log" if workload.access_log else "--no-access-log"
-        return ["-m", "asgiserve", workload.app, "--port", str(port), "--http", http, "--loop", loop, log]
+        options = ["--http", http, "--loop", loop, log, *_ssl_options(workload)]
+        return ["-m", "asgiserve", workload.app, "--port", str(port), *options]
 
     return arguments
 
@@ -23,7 +31,8 @@ def _asgiserve(http: str, loop: str) -> Arguments:
 def _uvicorn(http: str, loop: str) -> Arguments:
     def arguments(workload: Workload, port: int) -> list[str]:
         log = "--access-log" if workload.access_log else "--no-access-log"
-        return ["-m", "uvicorn", workload.app, "--port", str(port), "--http", http, "--loop", loop, log]
+        options = ["--http", http, "--loop", loop, log, *_ssl_options(workload)]
+        return ["-m", "uvicorn", workload.app, "--port", str(port), *options]
 
     return arguments
 
@@ -31,17 +40,24 @@ def _uvicorn(http: str, loop: str) -> Arguments:
 def _granian(workload: Workload, port: int) -> list[str]:
     log = "--access-log" if workload.access_log else "--no-access-log"
     options = ["--workers", "1", "--runtime-threads", "1", "--http", "1", "--loop", "uvloop", log]
+    if workload.tls:
+        options += ["--ssl-certificate", certificate().certificate, "--ssl-keyfile", certificate().key]
     return ["-m", "granian", workload.app, "--port", str(port), "--interface", "asgi", *options]
 
 
 def _hypercorn(workload: Workload, port: int) -> list[str]:
-    log = ["--access-logfile", "-"] if workload.access_log else []
-    return ["-m", "hypercorn", workload.app, "--bind", f"127.0.0.1:{port}", "--worker-class", "uvloop", *log]
+    options = ["--bind", f"127.0.0.1:{port}", "--worker-class", "uvloop"]
+    if workload.access_log:
+        options += ["--access-logfile", "-"]
+    if workload.tls:
+        options += ["--certfile", certificate().certificate, "--keyfile", certificate().key]
+    return ["-m", "hypercorn", workload.app, *options]
 
 
 def _bare(loop: str) -> Arguments:
     def arguments(workload: Workload, port: int) -> list[str]:
-        return ["-m", "bench.http.bare", "--row", workload.name, "--port", str(port), "--loop", loop]
+        options = ["--port", str(port), "--loop", loop, *_ssl_options(workload)]
+        return ["-m", "bench.http.bare", "--row", workload.name, *options]
 
     return arguments
 

@@ -41,7 +41,8 @@ class Workload:
 
     ``app`` is ``module:attribute``; ``expected`` the exact response body; ``target`` the least capacity relative to
     uvicorn (httptools, uvloop) that asgiserve promises. ``depth`` requests are written at once. ``canned`` rows can
-    also be answered by a server that does not parse.
+    also be answered by a server that does not parse. ``tls`` rows are HTTPS, with what wrk and the server agree on: TLS
+    1.3 where both are of today.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Workload:
     access_log: bool = False
     close: bool = False
     canned: bool = False
+    tls: bool = False
 
     @property
     def request(self) -> bytes:
@@ -116,6 +118,7 @@ WORKLOADS = [
         1.1,
         path="/items/42?q=shoes",
     ),
+    Workload("tls", "plaintext over TLS 1.3", _app("plaintext"), apps.TEXT, 2.0, canned=True, tls=True),
     Workload("logged", "plaintext, access log on", _app("plaintext"), apps.TEXT, 5.0, access_log=True),
     Workload(
         "connect",

@@ -121,3 +121,14 @@ def test_token_can_be_reset(stack):
     client = serve(stack, app)
     client.feed(GET * 2)
     assert len(client.responses()) == 2
+
+
+def test_the_context_of_the_server(stack):
+    """Requests see what was set around the server, unless they are to start from nothing."""
+    context = contextvars.copy_context()
+    context.run(VAR.set, "server")
+    for reset, found in ((False, "server"), (True, "unset")):
+        app = Sets()
+        client = context.run(serve, stack, app, reset_contextvars=reset)
+        client.feed(GET * 2)
+        assert app.found == [found, found]

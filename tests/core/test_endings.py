@@ -130,15 +130,16 @@ def test_eof_is_seen_by_a_request_that_starts_later(stack, second):
     assert_over(client)
 
 
-def test_eof_over_tls(stack):
-    """TLS has no half-close: the transport is closed, and the application told."""
+def test_eof_on_a_transport_that_cannot_be_half_closed(stack):
+    """As with the TLS of asyncio: the transport is closed, and the application told."""
     app = Idle()
 
     async def slow(scope, receive, send):
         await app(scope, receive, send)
         await asyncio.sleep(10)
 
-    client = serve(stack, slow, extra={"sslcontext": object()})
+    client = serve(stack, slow)
+    client.transport.can_write_eof = lambda: False
     client.feed(GET).feed_eof()
     assert client.closed
     assert app.disconnected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import pytest
 from harness import GET, request, serve
@@ -116,6 +117,148 @@ def test_access_log_is_once_per_request(stack, server_log):
     assert lines[2][4] == 500
     if len(lines) > 3:
         assert lines[3][4:6] == (200, 3)
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (b"GET /x?y HTTP/1.1\r\n\r\n", ("GET", "/x?y", "1.1", 400)),
+        (request("BREW", "/pot"), ("BREW", "/pot", "1.1", 501)),
+        (request("GET", "/", "Expect: x"), ("GET", "/", "1.1", 417)),
+        (request("POST", "/", "Content-Length: 99999999999999999999"), ("POST", "/", "1.1", 413)),
+        (request("GET", "/", "A: " + "x" * 70000), ("GET", "/", "1.1", 431)),
+        (request(version="2.0"), ("GET", "/", "2.0", 505)),
+        (b"GET /" + b"x" * 20000, ("GET", "/" + "x" * 1023, "-", 414)),
+        (b'\r\nGET /"\\ HTTP/1.1\r\nbad field\r\n', ("GET", "/%22\\", "1.1", 400)),
+        (b"GET  / HTTP/1.1\r\n\r\n", None),
+        (b"\x16\x03\x01\x02\x00", None),
+        (b"bad\r\n\r\n", None),
+        (b"\x1b[31m /x HTTP/1.1\r\n\r\n", None),
+    ],
+)
+def test_access_log_of_refused_heads(stack, server_log, data, line):
+    lines = []
+    client = serve(stack, hello, access_log=lambda *line: lines.append(line))
+    client.feed(data)
+    refused = client.response()
+    assert [found[1:5] for found in lines] == ([] if line is None else [line])
+    if lines:
+        ((name, _, _, _, status, length, duration),) = lines
+        assert (name, status, length, duration) == ("127.0.0.1:50000", refused.status, len(refused.body), 0.0)
+
+
+def test_access_log_of_a_head_that_is_late(stack, server_log):
+    lines = []
+    client = serve(stack, hello, access_log=lambda *line: lines.append(line))
+    client.feed(b"GET /slow HTTP/1.1\r\nHost:")
+    client.advance(31)
+    assert [found[1:5] for found in lines] == [("GET", "/slow", "1.1", 408)]
+
+
+def test_access_log_of_overload(stack, server_log):
+    lines = []
+    app = Gated()
+    client = serve(stack, app, limit_concurrency=1, access_log=lambda *line: lines.append(line))
+    client.feed(GET)
+    other = client.connect()
+    other.feed(request("POST", "/other", body=b"x"))
+    assert [found[1:5] for found in lines] == [("POST", "/other", "1.1", 503)]
+    app.go(client)
+    assert [found[4] for found in lines] == [503, 200]
+
+
+def test_access_log_of_a_handshake_that_is_refused(stack, server_log):
+    lines = []
+    client = serve(stack, hello, access_log=lambda *line: lines.append(line))
+    client.feed(request("GET", "/ws", "Upgrade: websocket", "Connection: upgrade"))
+    assert [found[1:5] for found in lines] == [("GET", "/ws", "1.1", 400)]
+
+
+def test_a_fault_behind_a_response_has_no_line_of_its_own(stack, server_log):
+    lines = []
+    client = serve(stack, hello, access_log=lambda *line: lines.append(line))
+    client.feed(CHUNKED + b"zz\r\n")
+    assert len(lines) == len(client.responses(["POST"])) == 1
+
+
+def test_a_quote_in_a_target_does_not_end_it(stack):
+    lines = []
+    client = serve(stack, hello, access_log=lambda *line: lines.append(line))
+    client.feed(request(target='/"?"'))
+    assert lines[0][2] == "/%22?%22"
+
+
+def test_access_log_with_headers(stack, server_log):
+    lines = []
+
+    async def app(scope, receive, send):
+        if scope["path"] == "/raise":
+            raise LookupError
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"X-A", b"b")]})
+        await send(body(b"c"))
+
+    client = serve(stack, app, access_log=lambda *line: lines.append(line))
+    client.state.logs_headers = True
+    client.feed(request("GET", "/", "C: d") + request("GET", "/raise") + b"GET /bad HTTP/1.1\r\n\r\n")
+    server_log.take_errors()
+    assert [len(line) for line in lines] == [8] * 3
+    scheme, received, sent = lines[0][7]
+    assert (scheme, received, sent) == ("http", [(b"host", b"h"), (b"c", b"d")], [(b"X-A", b"b")])
+    assert lines[1][7][1] == [(b"host", b"h")]
+    assert lines[2][7][1] == []
+    assert all((b"content-type", b"text/plain; charset=utf-8") in line[7][2] for line in lines[1:])
+
+
+def test_durations_are_measured_only_when_asked_for(stack):
+    lines = []
+
+    async def app(scope, receive, send):
+        await asyncio.sleep(2)
+        await hello(scope, receive, send)
+
+    client = serve(stack, app, access_log=lambda *line: lines.append(line))
+    client.state.times_requests = False
+    client.feed(GET)
+    client.advance(3)
+    client.state.times_requests = True
+    client.state.clock = iter([5.0, 5.5]).__next__
+    client.feed(GET)
+    client.advance(3)
+    assert [line[6] for line in lines] == [0.0, 0.5]
+
+
+def test_trace(stack, server_log):
+    client = serve(stack, hello)
+    assert not server_log.records
+    client.state.is_tracing = True
+    other = client.connect()
+    server_log.setLevel(5)
+    logging.getLogger("asgiserve.error").setLevel(5)
+    third = client.connect()
+    third.feed(GET)
+    other.lose()
+    third.lose()
+    assert server_log.messages(5) == ["127.0.0.1:50000 - HTTP connection " + end for end in ("made", "lost", "lost")]
+
+
+def test_websocket_lines_have_fields(stack, server_log):
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        await asyncio.sleep(2)
+        await send({"type": "websocket.close", "code": 4000})
+
+    client = serve(stack, app)
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+    fields = ("Upgrade: websocket", "Connection: upgrade", "Sec-WebSocket-Version: 13", key)
+    client.feed(request("GET", '/"?x', *fields))
+    client.advance(3)
+    opened, closed = server_log.records
+    assert opened.getMessage() == '127.0.0.1:50000 - "WebSocket /%22?x" [accepted]'
+    assert (opened.client, opened.path, opened.status) == ("127.0.0.1:50000", "/%22?x", 101)
+    assert not hasattr(opened, "code")
+    assert closed.getMessage() == '127.0.0.1:50000 - "WebSocket /%22?x" [closed 4000]'
+    assert (closed.code, closed.duration) == (4000, 2.0)
 
 
 def test_access_log_of_a_unix_socket(stack):

@@ -135,7 +135,7 @@ WRONG_ORDER = {
 }
 NO_MESSAGES = [
     {"type": "http.response.push", "path": "/", "headers": []},
-    {"type": "http.response.zerocopysend", "file": 1},
+    {"type": "http.response.debug", "info": {}},
     {"type": "http.request"},
     {"type": "http.disconnect"},
     {"type": "websocket.accept"},

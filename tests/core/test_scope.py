@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 
 import pytest
 from harness import GET, request, serve
@@ -68,6 +69,30 @@ def test_root_path_is_a_prefix_of_path_only(stack):
     scope = scope_of(stack)
     assert scope["root_path"] == ""
     assert scope["path"] == "/"
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        ("/", "/api/"),
+        ("/x", "/api/x"),
+        # A proxy that forwards the path as it is: it is there already.
+        ("/api", "/api"),
+        ("/api/", "/api/"),
+        ("/api/x", "/api/x"),
+        ("/%61pi/x", "/api/x"),
+        # Only whole segments count.
+        ("/apis", "/api/apis"),
+        ("/API/x", "/api/API/x"),
+    ],
+)
+def test_root_path_is_not_put_in_front_twice(stack, target, path):
+    scope = scope_of(stack, request(target=target), root_path="/api")
+    assert (scope["path"], scope["raw_path"]) == (path, target.encode())
+
+
+def test_root_path_and_the_asterisk(stack):
+    assert scope_of(stack, request("OPTIONS", "*"), root_path="/api")["path"] == "*"
 
 
 def test_headers(stack):
@@ -173,10 +198,13 @@ def test_headers_are_not_shared(stack):
 
 def test_extensions(stack):
     """C11, E12: announced where they hold, each with a dict."""
-    assert scope_of(stack)["extensions"] == {"http.response.early_hint": {}}
+    files = {"http.response.pathsend": {}}
+    if hasattr(os, "sendfile"):
+        files["http.response.zerocopysend"] = {}
+    assert scope_of(stack)["extensions"] == {"http.response.early_hint": {}, **files}
     takes_trailers = scope_of(stack, request("GET", "/", "TE: trailers"))
-    assert takes_trailers["extensions"] == {"http.response.early_hint": {}, "http.response.trailers": {}}
-    assert scope_of(stack, request("GET", "/", "TE: trailers", version="1.0"))["extensions"] == {}
+    assert takes_trailers["extensions"] == {"http.response.early_hint": {}, "http.response.trailers": {}, **files}
+    assert scope_of(stack, request("GET", "/", "TE: trailers", version="1.0"))["extensions"] == files
 
 
 def test_only_plain_types(stack):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from types import SimpleNamespace
 import pytest
 
 from .launcher import Server, missing
+from .websocket_client import Clients
 from .wire import Wire
 
 if os.environ.get("ASGISERVE_E2E_SERVER") == "uvicorn":
@@ -154,6 +156,36 @@ def wire(raw, dial) -> Wire:
     return dial(raw)
 
 
+@pytest.fixture
+def connect(library):
+    """connect(server, path, **options): a WebSocket of the websockets library's client, closed when the test ends."""
+    library("websockets")
+    with Clients() as clients:
+        yield clients.connect
+
+
+@pytest.fixture
+def refused(connect):
+    """refused(server, path, **options): the response with which the server refuses a WebSocket."""
+    from websockets.exceptions import InvalidStatus
+
+    def make(server, path, **options):
+        with pytest.raises(InvalidStatus) as caught:
+            connect(server, path, **options)
+        return caught.value.response
+
+    return make
+
+
+_keys = itertools.count()
+
+
+@pytest.fixture
+def key():
+    """A name that no other test uses."""
+    return f"key-{next(_keys)}"
+
+
 @pytest.fixture(scope="session")
 def program():
     """program(name): the path of an installed program, or a skip."""
@@ -165,6 +197,20 @@ def program():
         return path
 
     return find
+
+
+@pytest.fixture
+def curl(program):
+    """curl(*arguments, stdin=b""): what it wrote to stdout; fails when curl does."""
+    path = program("curl")
+
+    def run(*arguments: str, stdin: bytes = b"", code: int = 0) -> bytes:
+        argv = [path, "--silent", "--show-error", "--max-time", "20", "--noproxy", "*", *arguments]
+        done = subprocess.run(argv, input=stdin, capture_output=True, timeout=30)
+        assert done.returncode == code, (done.returncode, done.stderr)
+        return done.stdout
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -9,20 +9,6 @@ import pytest
 PAYLOAD = bytes(range(256)) * 4096  # 1 MiB
 
 
-@pytest.fixture
-def curl(program):
-    """curl(*arguments, stdin=b""): what it wrote to stdout; fails when curl does."""
-    path = program("curl")
-
-    def run(*arguments: str, stdin: bytes = b"", code: int = 0) -> bytes:
-        argv = [path, "--silent", "--show-error", "--max-time", "20", "--noproxy", "*", *arguments]
-        done = subprocess.run(argv, input=stdin, capture_output=True, timeout=30)
-        assert done.returncode == code, (done.returncode, done.stderr)
-        return done.stdout
-
-    return run
-
-
 def test_connection_is_reused(raw, curl):
     url = raw.url + "/hello"
     out = curl("--write-out", "|%{num_connects}\n", url, url, url)

@@ -79,7 +79,7 @@ class Clients:
         """A new connection, which a refusal raises from. `options` are the library's."""
         from websockets.asyncio.client import connect
 
-        url = f"ws://127.0.0.1:{server.port}{path}"
+        url = f"{'wss' if 'ssl' in options else 'ws'}://127.0.0.1:{server.port}{path}"
         self._clients.append(Client(self, self.run(connect, url, proxy=None, **options)))
         return self._clients[-1]
 

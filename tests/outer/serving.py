@@ -127,14 +127,14 @@ async def get(server_or_path, path="/"):
 class Process:
     """``python -m asgiserve`` with its output collected; to be used in a with statement."""
 
-    def __init__(self, *arguments, cwd=None, env=None, **popen):
+    def __init__(self, *arguments, program=("-m", "asgiserve"), cwd=None, env=None, **popen):
         environment = {key: value for key, value in os.environ.items() if not key.startswith("ASGISERVE_")}
         environment["PYTHONPATH"] = str(Path(asgiserve.__file__).parent.parent)
         environment["PYTHONUNBUFFERED"] = "1"
         environment.update(env or {})
         self.lines = []
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "asgiserve", *map(str, arguments)],
+            [sys.executable, *map(str, (*program, *arguments))],
             cwd=cwd,
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import os
 import sys
 import traceback
 
@@ -10,7 +12,9 @@ import pytest
 
 from asgiserve import importer
 from asgiserve.config import Config
+from asgiserve.errors import ConfigError
 from asgiserve.importer import LoadError
+from asgiserve.middleware.asgi2 import ASGI2Middleware
 
 
 @pytest.fixture
@@ -30,15 +34,20 @@ def module(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-def build(target, factory=False):
+def build(target, factory=False, interface="auto"):
     warnings = []
-    app = importer.build(target, factory, warnings.append)
+    app, _ = importer.build(target, factory, interface, warnings.append)
     return app, warnings
 
 
-def fails(target, factory=False):
+def interface(target, factory=False, interface="auto"):
+    """What the object is taken for."""
+    return importer.build(target, factory, interface, lambda _: None).interface
+
+
+def fails(target, factory=False, interface="auto"):
     with pytest.raises(LoadError) as caught:
-        build(target, factory)
+        build(target, factory, interface)
     assert "\n" not in str(caught.value)
     return caught.value
 
@@ -67,6 +76,17 @@ def test_no_module():
     error = fails("no_such_module:app")
     assert '"no_such_module"' in str(error)
     assert error.cause is None
+
+
+def test_a_file_in_place_of_a_module(module):
+    module("plain_app", APP)
+    assert 'did you mean "plain_app"' in str(fails("plain_app.py:app"))
+
+
+def test_a_module_whose_name_is_no_identifier(module):
+    module("my-app", APP)
+    Config("my-app:app")
+    assert build("my-app:app")[0].__name__ == "app"
 
 
 def test_no_submodule(module):
@@ -143,6 +163,10 @@ async def more(scope, receive, send, extra=None):
     pass
 
 
+async def with_defaults(scope=None, receive=None, send=None):
+    pass
+
+
 def wrapped():
     @functools.wraps(coroutine)
     async def inner(*args):
@@ -172,35 +196,115 @@ class Unreadable:
         more,
         wrapped(),
         functools.partial(more, extra=1),
+        functools.partial(Instance()),
         Unreadable(),
+        with_defaults,
     ],
 )
 def test_asgi3(app):
     assert build(app) == (app, [])
+    assert interface(app) == "asgi3"
 
 
 class DoubleCallable:
     def __init__(self, scope):
-        pass
+        self.scope = scope
 
     async def __call__(self, receive, send):
-        pass
+        await send((self.scope, await receive()))
 
 
 def double(scope):
-    return coroutine
+    return DoubleCallable(scope)
+
+
+class DoubleInstance:
+    def __call__(self, scope):
+        return DoubleCallable(scope)
+
+
+@functools.wraps(double)
+def double_decorated(*args, **kwargs):
+    return double(*args, **kwargs)
+
+
+def double_with_settings(settings, scope):
+    return DoubleCallable(scope)
+
+
+@pytest.mark.parametrize(
+    "app",
+    [DoubleCallable, double, DoubleInstance(), double_decorated, functools.partial(double_with_settings, "settings")],
+)
+def test_asgi2(app):
+    served, warnings = build(app)
+    assert interface(app) == "asgi2"
+    assert isinstance(served, ASGI2Middleware)
+    assert warnings == []
+    sent = []
+
+    async def receive():
+        return "received"
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(served({"type": "http", "asgi": {"version": "3.0"}}, receive, send))
+    assert sent == [({"type": "http", "asgi": {"version": "2.0"}}, "received")]
+
+
+def test_asgi2_from_a_factory():
+    assert interface(lambda: DoubleCallable, factory=True) == "asgi2"
 
 
 def wsgi(environ, start_response):
     return []
 
 
+class WSGIInstance:
+    def __call__(self, environ, start_response):
+        return []
+
+
+class WSGIClass:
+    def __init__(self, environ, start_response):
+        pass
+
+    def __iter__(self):
+        yield b""
+
+
+@pytest.mark.parametrize("app", [wsgi, WSGIInstance(), WSGIInstance().__call__, WSGIClass])
+def test_wsgi(app):
+    pytest.importorskip("a2wsgi")
+    assert interface(app) == "wsgi"
+    assert build(app)[0].app is app
+    assert interface(lambda: app, factory=True) == "wsgi"
+
+
+def test_wsgi_without_its_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "a2wsgi", None)
+    for name in ("auto", "wsgi"):
+        with pytest.raises(ConfigError, match=r"\Ainterface: [^\n]+a2wsgi[^\n]+pip install 'asgiserve\[wsgi\]'\Z"):
+            build(wsgi, interface=name)
+
+
+@pytest.mark.parametrize("name", ["asgi3", "asgi2"])
+def test_who_names_the_interface_knows_better(name):
+    for app in (double, variadic, lambda a, b, c, d: None):
+        assert interface(app, interface=name) == name
+
+
+def test_a_named_interface_and_a_factory():
+    app, warnings = build(lambda: double, interface="asgi2")
+    assert isinstance(app, ASGI2Middleware)
+    assert len(warnings) == 1
+    assert "takes no parameters" in str(fails(lambda: lambda: double, interface="asgi2"))
+
+
 @pytest.mark.parametrize(
     ("app", "words"),
     [
-        (DoubleCallable, "ASGI 2"),
-        (double, "ASGI 2"),
-        (wsgi, "WSGI"),
         (lambda a, b, c, d: None, "three parameters"),
         (5, "not callable"),
         (None, "not callable"),
@@ -263,7 +367,7 @@ def test_an_async_factory():
     assert "async function" in str(fails(create))
 
 
-@pytest.mark.parametrize("result", [None, wsgi, double, lambda: None])
+@pytest.mark.parametrize("result", [None, 5, lambda: None, lambda a, b, c, d: None])
 def test_a_factory_that_returns_something_else(result):
     assert "the factory" in str(fails(lambda: result, factory=True))
 
@@ -285,3 +389,56 @@ def test_the_path_is_left_alone_for_an_object(monkeypatch):
     monkeypatch.setattr(sys, "path", list(before))
     Config(coroutine, http="h11").load()
     assert sys.path == before
+
+
+@pytest.fixture
+def env_file(tmp_path, monkeypatch):
+    """Writes an env file; what it sets is gone after the test."""
+    before = dict(os.environ)
+
+    def write(text):
+        path = tmp_path / "settings.env"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return str(path)
+
+    yield write
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def test_env_file_is_there_when_the_application_is_imported(module, env_file):
+    pytest.importorskip("dotenv")
+    module("asks_env", f"import os\nFOUND = os.environ.get('E2E_GREETING')\n{APP}")
+    config = Config(
+        "asks_env:app", env_file=env_file("export E2E_GREETING='hello there'\n# no\nE2E_OTHER=${E2E_GREETING}!")
+    )
+    assert "E2E_GREETING" not in os.environ
+    config.load()
+    assert sys.modules["asks_env"].FOUND == "hello there"
+    assert os.environ["E2E_OTHER"] == "hello there!"
+
+
+def test_the_environment_wins_over_the_env_file(env_file, monkeypatch):
+    pytest.importorskip("dotenv")
+    monkeypatch.setenv("E2E_GREETING", "from outside")
+    Config(coroutine, env_file=env_file("E2E_GREETING=from the file\n")).load()
+    assert os.environ["E2E_GREETING"] == "from outside"
+
+
+def test_an_env_file_that_is_not_there(tmp_path):
+    pytest.importorskip("dotenv")
+    for path in (tmp_path / "none.env", tmp_path):
+        with pytest.raises(ConfigError, match=r"\Aenv_file: [^\n]+ cannot be read: (No such file|Is a directory)"):
+            Config(coroutine, env_file=path).load()
+
+
+def test_an_env_file_that_is_not_text(env_file):
+    pytest.importorskip("dotenv")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        Config(coroutine, env_file=env_file(b"A=\xff\xfe\n")).load()
+
+
+def test_an_env_file_without_its_library(env_file, monkeypatch):
+    monkeypatch.setitem(sys.modules, "dotenv", None)
+    with pytest.raises(ConfigError, match=r"\Aenv_file: [^\n]+pip install 'asgiserve\[dotenv\]'\Z"):
+        Config(coroutine, env_file=env_file("A=1")).load()

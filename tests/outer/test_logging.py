@@ -11,14 +11,23 @@ import logging.config
 import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 
 import pytest
 
 from asgiserve import logging as logs
 from asgiserve.config import Config
-from asgiserve.logging import AccessFormatter, AccessLog, DefaultFormatter
+from asgiserve.logging import AccessFormatter, AccessLog, ColourizedFormatter, DefaultFormatter
 
-NAMES = ("asgiserve", "asgiserve.error", "asgiserve.access")
+NAMES = (
+    "asgiserve",
+    "asgiserve.error",
+    "asgiserve.access",
+    "asgiserve.asgi",
+    "uvicorn",
+    "uvicorn.error",
+    "uvicorn.access",
+)
 LINE = 'INFO:     127.0.0.1:54321 - "GET /x?y=1 HTTP/1.1" 200 OK\n'
 REQUEST = ("127.0.0.1:54321", "GET", "/x?y=1", "1.1", 200, 5, 0.001)
 
@@ -32,6 +41,7 @@ def as_before(monkeypatch):
     yield
     for logger, level, propagate, handlers, filters in before:
         logger.setLevel(level)
+        logger.disabled = False
         logger.propagate = propagate
         logger.handlers[:] = handlers
         logger.filters[:] = filters
@@ -177,6 +187,23 @@ def test_access_formatter_shows_other_lines_too():
     assert formatter.format(record()) == "hello"
 
 
+def test_access_formatter_has_uvicorns_other_fields():
+    formatter = AccessFormatter("%(method)s|%(full_path)s|%(http_version)s", use_colors=False)
+    assert formatter.format(access_record()) == "GET|/x?y=1|1.1"
+    assert formatter.format(record()) == "||"
+
+
+def test_a_formatter_like_uvicorns_can_be_subclassed():
+    class Own(ColourizedFormatter):
+        def should_use_colors(self):
+            return True
+
+        def color_level_name(self, level_name, level_no):
+            return f"<{level_name}>"
+
+    assert Own("%(levelprefix)s%(message)s").format(record()) == "<INFO>:    hello"
+
+
 def test_formatters_like_uvicorns():
     uvicorn = pytest.importorskip("uvicorn.logging")
     for colours in (False, True):
@@ -262,7 +289,7 @@ def test_formatters_in_a_configuration_of_the_users_own(streams):
     Config("main:app", log_config=config).configure_logging()
     logging.getLogger("asgiserve.error").warning("hello")
     log = fresh(Loop())
-    log(*REQUEST)
+    log.log(*REQUEST)
     assert streams[1].getvalue() == "WARNING:  <hello>\n"
     assert streams[0].getvalue() == 'INFO:     | 127.0.0.1:54321 | "GET /x?y=1 HTTP/1.1" 200 OK\n'
 
@@ -307,13 +334,13 @@ def test_lines_wait_for_the_timer(default):
     loop = Loop()
     log = fresh(loop)
     assert log.wanted
-    log(*REQUEST)
-    log(*REQUEST)
+    log.log(*REQUEST)
+    log.log(*REQUEST)
     assert default.getvalue() == ""
     assert len(loop.timers) == 1
     loop.fire()
     assert default.getvalue() == LINE * 2
-    log(*REQUEST)
+    log.log(*REQUEST)
     loop.fire()
     assert default.getvalue() == LINE * 3
 
@@ -322,18 +349,18 @@ def test_many_lines_do_not_wait(default, monkeypatch):
     monkeypatch.setattr(AccessLog, "BATCH", 3)
     log = fresh(Loop())
     for _ in range(4):
-        log(*REQUEST)
+        log.log(*REQUEST)
     assert default.getvalue() == LINE * 3
 
 
 def test_close_writes_what_waits_and_later_lines_at_once(default):
     loop = Loop()
     log = fresh(loop)
-    log(*REQUEST)
+    log.log(*REQUEST)
     log.close()
     assert default.getvalue() == LINE
     assert all(timer.cancelled for timer in loop.timers)
-    log(*REQUEST)
+    log.log(*REQUEST)
     assert default.getvalue() == LINE * 2
 
 
@@ -344,7 +371,7 @@ def test_direct_lines_are_like_formatted_ones(streams):
         for status in (101, 200, 299, 304, 404, 500, 599):
             streams[0].seek(0)
             streams[0].truncate()
-            log("", "POST", "/", "1.0", status, 0, 0.0)
+            log.log("", "POST", "/", "1.0", status, 0, 0.0)
             log.flush()
             direct = streams[0].getvalue()
             streams[0].seek(0)
@@ -395,27 +422,29 @@ def test_a_changed_set_up_gets_records(default, change):
     change(logger)
     seen = []
     logger.addFilter(lambda made: bool(seen.append(made)) or True)
-    log(*REQUEST)
+    log.log(*REQUEST)
     (made,) = seen
     assert made.args == ("127.0.0.1:54321", "GET", "/x?y=1", "1.1", 200)
+    assert (made.client, made.method, made.path, made.status) == ("127.0.0.1:54321", "GET", "/x?y=1", 200)
+    assert (made.http_version, made.bytes) == ("1.1", 5)
     assert made.getMessage() == '127.0.0.1:54321 - "GET /x?y=1 HTTP/1.1" 200'
     assert made.levelno == logging.INFO
 
 
 def test_a_change_while_the_server_runs_is_noticed(default):
     log = fresh(Loop())
-    log(*REQUEST)
+    log.log(*REQUEST)
     log.flush()
     listener = Listener()
     logging.getLogger("asgiserve.access").addHandler(listener)
-    log(*REQUEST)
+    log.log(*REQUEST)
     assert len(listener.records) == 1
     logging.getLogger("asgiserve.access").removeHandler(listener)
-    log(*REQUEST)
+    log.log(*REQUEST)
     log.flush()
     assert default.getvalue() == LINE * 3
     logging.getLogger("asgiserve.access").setLevel(logging.WARNING)
-    log(*REQUEST)
+    log.log(*REQUEST)
     log.flush()
     assert default.getvalue() == LINE * 3
 
@@ -437,15 +466,136 @@ def test_output_that_cannot_be_written_is_dropped(default, stream):
         stream.close()
     logging.getLogger("asgiserve.access").handlers[0].stream = stream
     log = fresh(Loop())
-    log(*REQUEST)
+    log.log(*REQUEST)
     log.flush()
     log.close()
+
+
+def test_a_set_up_of_the_users_own_gets_the_duration_too(streams):
+    config = copy.deepcopy(logs.LOGGING_CONFIG)
+    config["formatters"]["access"] = {"format": "%(status)d %(duration).4f %(bytes)d"}
+    Config("main:app", log_config=config).configure_logging()
+    log = fresh(Loop())
+    assert log.needs_duration
+    assert not log.needs_headers
+    log.log(*REQUEST)
+    assert streams[0].getvalue() == "200 0.0010 5\n"
+
+
+def test_the_default_needs_neither_headers_nor_clock(default):
+    log = fresh(Loop())
+    assert not log.needs_duration
+    assert not log.needs_headers
+
+
+class Raising(logging.Filter):
+    def filter(self, made):
+        raise LookupError("of the user's")
+
+
+def test_a_filter_that_fails_does_not_fail_the_request(default, server_log):
+    logging.getLogger("asgiserve.access").addFilter(Raising())
+    log = fresh(Loop())
+    for _ in range(3):
+        log.log(*REQUEST)
+    assert [type(error) for error in server_log.take_errors()] == [LookupError]
+
+
+# -- what applications do to uvicorn's logger
+
+
+class NoHealth(logging.Filter):
+    def filter(self, made):
+        return "/x" not in made.getMessage()
+
+
+def test_filters_on_uvicorns_access_logger_count(default):
+    logging.getLogger("uvicorn.access").addFilter(NoHealth())
+    log = fresh(Loop())
+    log.log(*REQUEST)
+    log.log("", "GET", "/y", "1.1", 200, 0, 0.0)
+    log.flush()
+    assert default.getvalue() == 'INFO:      - "GET /y HTTP/1.1" 200 OK\n'
+
+
+@pytest.mark.parametrize("change", [lambda it: it.setLevel(logging.WARNING), lambda it: setattr(it, "disabled", True)])
+def test_uvicorns_access_logger_can_be_silenced(default, change):
+    change(logging.getLogger("uvicorn.access"))
+    log = fresh(Loop())
+    assert not log.wanted
+    log.log(*REQUEST)
+    log.flush()
+    assert default.getvalue() == ""
+
+
+def test_a_set_up_that_does_not_name_uvicorns_access_logger_leaves_it_enabled(streams):
+    logging.getLogger("uvicorn.access")
+    config = copy.deepcopy(logs.LOGGING_CONFIG)
+    config["disable_existing_loggers"] = True
+    del config["loggers"]["uvicorn"]
+    Config("main:app", log_config=config).configure_logging()
+    assert fresh(Loop()).wanted
+
+
+def test_what_applications_log_to_uvicorns_logger_is_shown(streams):
+    Config("main:app").configure_logging()
+    logging.getLogger("uvicorn.error").info("from the application")
+    assert streams[1].getvalue() == "INFO:     from the application\n"
+
+
+# -- trace
+
+
+def test_trace_shows_messages_without_their_contents(streams):
+    Config("main:app", log_level="trace", use_colors=False).configure_logging()
+    assert logs.is_tracing()
+    messages = iter([{"type": "http.request", "body": b"secret"}])
+    sent = []
+
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"a", b"secret")]})
+        await send({"type": "websocket.send", "text": "secret"})
+        if scope["path"] == "/raise":
+            raise LookupError("secret")
+
+    async def receive():
+        return next(messages)
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "client": ("1.2.3.4", 5), "path": "/", "headers": [(b"a", b"secret")]}
+    app = logs.TracedApplication(app)
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["headers"] == [(b"a", b"secret")]
+    assert streams[1].getvalue().splitlines() == [
+        "TRACE:    1.2.3.4:5 - ASGI [1] Started scope="
+        "{'type': 'http', 'client': ('1.2.3.4', 5), 'path': '/', 'headers': '<1 headers>'}",
+        "TRACE:    1.2.3.4:5 - ASGI [1] Receive {'type': 'http.request', 'body': '<6 bytes>'}",
+        "TRACE:    1.2.3.4:5 - ASGI [1] Send {'type': 'http.response.start', 'status': 200, 'headers': '<1 headers>'}",
+        "TRACE:    1.2.3.4:5 - ASGI [1] Send {'type': 'websocket.send', 'text': '<6 chars>'}",
+        "TRACE:    1.2.3.4:5 - ASGI [1] Completed",
+    ]
+    messages = iter([{"type": "http.disconnect"}])
+    with pytest.raises(LookupError):
+        asyncio.run(app({"type": "http", "path": "/raise"}, receive, send))
+    assert streams[1].getvalue().endswith("TRACE:    ASGI [2] Raised LookupError\n")
+    assert "secret" not in streams[1].getvalue()
+
+
+def test_the_application_is_wrapped_at_trace_only(streams, monkeypatch):
+    for level, wrapped in (("debug", False), ("trace", True)):
+        config = Config("serving:hello", app_dir=str(Path(__file__).parent), log_level=level)
+        config.configure_logging()
+        config.load()
+        assert isinstance(config.loaded_app, logs.TracedApplication) is wrapped
 
 
 def test_with_a_real_loop(default):
     async def main():
         log = fresh(asyncio.get_running_loop())
-        log(*REQUEST)
+        log.log(*REQUEST)
         end = time.monotonic() + 10
         while not default.getvalue():
             assert time.monotonic() < end

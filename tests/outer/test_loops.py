@@ -63,6 +63,59 @@ def test_uvloop_is_missing(no_uvloop):
     assert made("auto")[0] == "asyncio"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there it is the default")
+def test_iocp_is_windows():
+    with pytest.raises(ConfigError, match=r"\Aloop: [^\n]*Windows"):
+        loops.factory("iocp")
+
+
+def test_a_package_that_is_missing():
+    with pytest.raises(ConfigError, match=r"\Aloop: zuvloop is asked for, but"):
+        loops.factory("zuvloop")
+
+
+class OwnLoop(asyncio.SelectorEventLoop):
+    pass
+
+
+def own_loop():
+    return OwnLoop()
+
+
+NOT_CALLABLE = 5
+
+
+def no_loop():
+    return 5
+
+
+@pytest.mark.parametrize("name", [f"{__name__}:own_loop", f"{__name__}:OwnLoop", own_loop, OwnLoop])
+def test_a_loop_of_the_users_own(name):
+    assert loops.Runner(loops.factory(name)).run(running()) == "OwnLoop"
+
+
+async def running():
+    return type(asyncio.get_running_loop()).__name__
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("no_such_module:loop", "no module"),
+        (f"{__name__}:nothing", "no attribute"),
+        (f"{__name__}:NOT_CALLABLE", "not callable"),
+    ],
+)
+def test_a_loop_that_cannot_be_had(name, words):
+    with pytest.raises(ConfigError, match=rf"\Aloop: [^\n]*{words}[^\n]*\Z"):
+        loops.factory(name)
+
+
+def test_what_makes_no_loop():
+    with pytest.raises(ConfigError, match=r"\Aloop: [^\n]*no_loop returned 5, which is not an event loop\Z"):
+        loops.factory(f"{__name__}:no_loop")()
+
+
 @pytest.fixture(params=loop_names())
 def runner(request):
     return loops.Runner(loops.factory(request.param))

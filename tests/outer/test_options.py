@@ -15,16 +15,34 @@ from asgiserve.options import BY_NAME, OPTIONS, OptionError
 
 # name: (text, the value that it means, bad texts). None: the option has no text form that could be bad.
 SAMPLES = {
-    "app": ("pkg.main:api.app", "pkg.main:api.app", ["main", ":app", "main:", "main:a pp", "../main:app", "a:b:c"]),
+    "app": ("pkg.my-app:api.app", "pkg.my-app:api.app", ["main", ":app", "main:", "main:a pp", "../main:app", "a:b:c"]),
     "factory": (True, True, []),
     "app_dir": ("/srv/app", "/srv/app", []),
+    "interface": ("asgi2", "asgi2", ["asgi4"]),
+    "env_file": ("/srv/.env", "/srv/.env", []),
+    "reset_contextvars": (True, True, []),
     "lifespan": ("on", "on", ["yes"]),
-    "root_path": ("/api/", "/api", ["api"]),
+    "root_path": ("//api//v1/", "/api/v1", ["api"]),
     "host": ("::1", "::1", []),
     "port": ("8080", 8080, ["x", "-1", "65536", "8.5"]),
     "uds": ("/run/app.sock", "/run/app.sock", []),
     "fd": ("3", 3, ["stdin", "-3"]),
+    "bind": (
+        "[::1]:0, :80,unix:/run/app.sock",
+        ["[::1]:0", ":80", "unix:/run/app.sock"],
+        ["localhost", "::1:80", ":http", ":65536", "unix:", "fd://x", "http://localhost:80", "80,80"],
+    ),
+    "uds_permissions": ("0660", "660", ["rw", "8", "1777", "-1"]),
     "backlog": ("64", 64, ["0", "many"]),
+    "reuse_port": (True, True, []),
+    "ssl_keyfile": ("/etc/tls/key.pem", "/etc/tls/key.pem", []),
+    "ssl_certfile": ("/etc/tls/cert.pem", "/etc/tls/cert.pem", []),
+    "ssl_keyfile_password": ("secret", "secret", []),
+    "ssl_version": ("2", 2, ["3", "4", "16", "TLSv1_2"]),
+    "ssl_minimum_version": ("TLS1.3", "tls1.3", ["tls1.1", "1.3"]),
+    "ssl_cert_reqs": ("required", 2, ["3", "-1", "maybe"]),
+    "ssl_ca_certs": ("/etc/tls/ca.pem", "/etc/tls/ca.pem", []),
+    "ssl_ciphers": ("ECDHE+AESGCM", "ECDHE+AESGCM", []),
     "loop": ("asyncio", "asyncio", ["trio"]),
     "http": ("h11", "h11", ["quic"]),
     "ws": ("none", "none", ["tungstenite"]),
@@ -33,9 +51,16 @@ SAMPLES = {
     "ws_ping_interval": ("7.5", 7.5, ["0", "-1", "soon"]),
     "ws_ping_timeout": ("7", 7, ["-1", "soon"]),
     "ws_per_message_deflate": ("off", False, ["perhaps"]),
+    "log_config": ("/etc/app/logging.yaml", "/etc/app/logging.yaml", []),
     "log_level": ("Debug", "debug", ["loud"]),
+    "log_format": ("text", "text", ["xml"]),
     "access_log": (False, False, []),
+    "access_log_format": ("%(h)s", "%(h)s", ["%(z)s", "%h", "%(h)d", "%(h"]),
     "use_colors": (True, True, []),
+    "proxy_headers": (False, False, []),
+    "forwarded_allow_ips": ("10.0.0.0/8, unix", ["10.0.0.0/8", "unix"], ["10.0.0.1/8", "10.0.0.256", "::/129"]),
+    "forwarded_headers": ("Forwarded,x-forwarded-for", ("x-forwarded-for", "forwarded"), ["x-real-ip"]),
+    "proxy_protocol": (True, True, []),
     "server_header": (False, False, []),
     "date_header": (False, False, []),
     "headers": ("X-One: 1", [("X-One", "1")], ["X-One", ": 1", "X One: 1", "X-One: a\rb", "Content-Length: 3"]),
@@ -49,6 +74,7 @@ SAMPLES = {
     "limit_request_body": ("1048576", 1048576, ["-1", "1M"]),
     "h11_max_incomplete_event_size": ("8192", 8192, ["1", "big"]),
     "timeout_keep_alive": ("75", 75, ["-1", "long", "nan", "inf"]),
+    "timeout_ssl_handshake": ("1.5", 1.5, ["-1", "long"]),
     "timeout_headers": ("1.5", 1.5, ["-1", "long"]),
     "timeout_body": ("10", 10, ["-1", "long"]),
     "timeout_write": ("10", 10, ["-1", "long"]),
@@ -71,7 +97,7 @@ def clean_environment(monkeypatch):
 def parse(monkeypatch):
     """Runs the command with these arguments, up to the Config that would be served."""
     configs = []
-    monkeypatch.setattr(cli, "_run", lambda server: configs.append(server.config))
+    monkeypatch.setattr(cli, "_serve", configs.append)
 
     def parse(*arguments):
         with pytest.raises(SystemExit) as caught:
@@ -196,7 +222,16 @@ def test_bad_in_config(name, bad):
         ("headers", [("X", "\u20ac")]),
         ("headers", [("Transfer-Encoding", "chunked")]),
         ("factory", None),
-        ("log_config", "logging.ini"),
+        ("log_config", 3),
+        ("callback_notify", "callback"),
+        ("timeout_notify", "soon"),
+        ("timeout_notify", 0),
+        ("loop", 5),
+        ("http", type("Protocol", (), {})),
+        ("http", "pkg.protocols:HTTP"),
+        ("http", 5),
+        ("ws", type("Protocol", (), {})),
+        ("ws", "pkg.protocols:WS"),
     ],
 )
 def test_bad_objects_in_config(name, bad):
@@ -210,7 +245,7 @@ def test_boolean_in_the_environment(parse, refuse, monkeypatch):
     monkeypatch.setenv("ASGISERVE_ACCESS_LOG", "yes")
     assert parse("main:app").access_log is True
     monkeypatch.setenv("ASGISERVE_ACCESS_LOG", "perhaps")
-    assert "--access-log" in refuse("main:app")
+    assert refuse("main:app") == "asgiserve: error: 'perhaps' is neither on nor off (ASGISERVE_ACCESS_LOG)"
 
 
 def test_the_command_line_wins_over_the_environment(parse, monkeypatch):
@@ -236,6 +271,25 @@ def test_none_switches_off(parse, monkeypatch):
 def test_empty_words_are_values(parse):
     config = parse("main:app", "--host", "", "--app-dir", "")
     assert (config.host, config.app_dir) == ("", "")
+
+
+def test_protocols_as_uvicorns_users_name_them():
+    config = Config(
+        "main:app",
+        http="uvicorn.protocols.http.h11_impl:H11Protocol",
+        ws="uvicorn.protocols.websockets.wsproto_impl:WSProtocol",
+    )
+    assert (config.http, config.ws) == ("h11", "wsproto")
+    protocol = type("HttpToolsProtocol", (), {"__module__": "uvicorn.protocols.http.httptools_impl"})
+    assert Config("main:app", http=protocol).http == "httptools"
+    with pytest.raises(ConfigError, match="protocol classes of others cannot be used"):
+        Config("main:app", http="pkg.protocols:HTTP")
+
+
+def test_every_name_of_a_stack_means_one():
+    from asgiserve import _stack
+
+    assert set(BY_NAME["http"].choices) == set(_stack.HTTP_VALUES)
 
 
 def test_headers_add_up(parse, monkeypatch):
@@ -270,8 +324,8 @@ def test_unknown_option_on_the_command_line(refuse):
 def test_unknown_keyword():
     with pytest.raises(ConfigError, match=r"\Aprot: unknown option, did you mean port\?\Z"):
         Config("main:app", prot=1)
-    with pytest.raises(ConfigError, match=r"\Axyzzy: unknown option\Z"):
-        Config("main:app", xyzzy=1)
+    with pytest.raises(TypeError, match=r"\Axyzzy: unknown option\Z"):
+        asgiserve.run("main:app", xyzzy=1)
 
 
 def test_missing_values(refuse):
@@ -307,7 +361,7 @@ def test_help_shows_everything(capsys):
     assert caught.value.code == 0
     out = capsys.readouterr().out
     for option in OPTIONS:
-        assert option.flag in out
+        assert cli.spelling(option) in out
         assert f"{option.group}:" in out
     assert max(map(len, out.splitlines())) <= 110
 

@@ -661,6 +661,54 @@ def test_limit_max_requests_jitter(monkeypatch, log):
     run(main())
 
 
+def test_callback_notify(loop, log):
+    called = []
+
+    async def notify():
+        called.append(asyncio.get_running_loop().time())
+
+    async def main():
+        async with serving(callback_notify=notify, timeout_notify=0.1):
+            await until(lambda: len(called) == 3)
+
+    run(main(), loop)
+    assert called[2] - called[0] >= 0.19
+
+
+def test_a_callback_that_fails_is_called_again(loop, log):
+    called = []
+
+    def notify():
+        called.append(True)
+        raise ValueError("on purpose")
+
+    async def main():
+        async with serving(callback_notify=notify, timeout_notify=0.1) as server:
+            await until(lambda: len(called) == 2)
+            assert await get(server, "/x") == b"/x"
+
+    run(main(), loop)
+    assert log.text.count("callback_notify failed") == 2
+    assert "on purpose" in log.text
+
+
+def test_a_callback_that_hangs_does_not_hold_the_end(loop):
+    ended = []
+
+    async def notify():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    async def main():
+        async with serving(callback_notify=notify):
+            await asyncio.sleep(0)
+
+    run(main(), loop)
+    assert ended == [True]
+
+
 def test_a_failing_tick_does_not_end_the_ticking(log, monkeypatch):
     monkeypatch.setattr(module, "TICK", 0.001)
 

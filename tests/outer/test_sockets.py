@@ -6,11 +6,16 @@ import errno
 import os
 import socket
 import stat
+import threading
 
 import pytest
 
-from asgiserve import sockets
-from asgiserve.sockets import BindError, open_listeners
+from asgiserve import sockets, unix_socket
+from asgiserve.addresses import TCP, Inherited, Unix
+from asgiserve.addresses import refused as refused_by
+from asgiserve.sockets import BindError, addresses_of, open_configured, open_listeners
+
+from .serving import config
 
 needs_unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no UNIX sockets on this platform")
 
@@ -33,21 +38,21 @@ needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
 def listen():
     opened = []
 
-    def listen(*arguments, **more):
-        listeners = open_listeners(*arguments, **more)
+    def listen(*addresses, **more):
+        listeners = open_listeners(addresses, **more)
         opened.append(listeners)
         listeners.listen(16)
         return listeners
 
     yield listen
     for listeners in opened:
-        listeners.close()
         listeners.remove()
+        listeners.close()
 
 
-def refused(*arguments, **more):
+def refused(*addresses, **more):
     with pytest.raises(BindError) as caught:
-        open_listeners(*arguments, **more)
+        open_listeners(addresses, **more)
     text = str(caught.value)
     assert "\n" not in text
     assert text.startswith("Cannot listen on ")
@@ -65,7 +70,7 @@ def reach(family, address):
 
 
 def test_ipv4(listen):
-    listeners = listen("127.0.0.1", 0)
+    listeners = listen(TCP("127.0.0.1", 0))
     port = port_of(listeners)
     assert port > 0
     assert listeners.urls() == [f"http://127.0.0.1:{port}"]
@@ -74,32 +79,31 @@ def test_ipv4(listen):
 
 @needs_ipv6
 def test_ipv6(listen):
-    listeners = listen("::1", 0)
+    listeners = listen(TCP("::1", 0))
     port = port_of(listeners)
     assert listeners.urls() == [f"http://[::1]:{port}"]
     reach(socket.AF_INET6, ("::1", port))
 
 
 @needs_ipv6
-@pytest.mark.parametrize("host", ["::", "", None])
+@pytest.mark.parametrize("host", ["::", ""])
 def test_dual_stack(listen, host):
-    listeners = listen(host, 0)
+    listeners = listen(TCP(host, 0))
     port = port_of(listeners)
     assert listeners.urls() == [f"http://[::]:{port}"]
     reach(socket.AF_INET6, ("::1", port))
     reach(socket.AF_INET, ("127.0.0.1", port))
 
 
-@pytest.mark.parametrize("host", ["", None])
-def test_every_address_without_ipv6(listen, host, monkeypatch):
+def test_every_address_without_ipv6(listen, monkeypatch):
     monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
-    listeners = listen(host, 0)
+    listeners = listen(TCP("", 0))
     assert listeners.urls() == [f"http://0.0.0.0:{port_of(listeners)}"]
     reach(socket.AF_INET, ("127.0.0.1", port_of(listeners)))
 
 
 def test_a_host_name(listen):
-    listeners = listen("localhost", 0)
+    listeners = listen(TCP("localhost", 0))
     ports = {sock.getsockname()[1] for sock in listeners.sockets}
     assert len(ports) == 1, "one port for all addresses of the name"
     assert listeners.urls() == [f"http://localhost:{ports.pop()}"]
@@ -111,30 +115,30 @@ def test_a_name_with_an_address_that_is_not_there(listen, monkeypatch):
         (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
     ]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-    assert len(listen("both.example", 0).sockets) == 1
+    assert len(listen(TCP("both.example", 0)).sockets) == 1
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found[:1])
-    assert "not one of this machine" in refused("gone.example", 0)
+    assert "not one of this machine" in refused(TCP("gone.example", 0))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [])
-    assert "no address" in refused("empty.example", 0)
+    assert "no address" in refused(TCP("empty.example", 0))
 
 
 def test_a_free_port_that_is_taken_at_the_next_address(listen, monkeypatch):
     original = sockets._bind_one
     calls = []
 
-    def bind(family, address, where, dual_stack=False):
+    def bind(family, address, where, reuse_port, dual_stack=False):
         calls.append(address)
         if len(calls) == 2:
             failure = BindError("taken")
             failure.errno = errno.EADDRINUSE
             raise failure
-        return original(family, address, where, dual_stack)
+        return original(family, address, where, reuse_port, dual_stack)
 
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n}", 0)) for n in (1, 2)]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
     monkeypatch.setattr(sockets, "_bind_one", bind)
     try:
-        listeners = listen("two.example", 0)
+        listeners = listen(TCP("two.example", 0))
     except BindError:
         pytest.skip("this system has one loopback address only")
     assert len(calls) == 4
@@ -146,20 +150,20 @@ def test_a_name_that_nobody_knows(monkeypatch):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
-    assert "nowhere.example:80" in refused("nowhere.example", 80)
+    assert "nowhere.example:80" in refused(TCP("nowhere.example", 80))
 
 
 def test_address_in_use(listen):
-    port = port_of(listen("127.0.0.1", 0))
-    text = refused("127.0.0.1", port)
+    port = port_of(listen(TCP("127.0.0.1", 0)))
+    text = refused(TCP("127.0.0.1", port))
     assert text == f"Cannot listen on 127.0.0.1:{port}: the address is already in use"
 
 
 def test_two_may_be_bound_but_one_listens(listen):
-    first = open_listeners("127.0.0.1", 0)
+    first = open_listeners([TCP("127.0.0.1", 0)])
     try:
         try:
-            second = open_listeners("127.0.0.1", port_of(first))
+            second = open_listeners([TCP("127.0.0.1", port_of(first))])
         except BindError:
             return  # some systems say so at once
         try:
@@ -174,18 +178,18 @@ def test_two_may_be_bound_but_one_listens(listen):
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="needs an ordinary user")
 def test_permission_denied():
-    assert "permission denied" in refused("127.0.0.1", 1)
+    assert "permission denied" in refused(TCP("127.0.0.1", 1))
 
 
 def test_permission_denied_is_said_plainly():
-    error = sockets._failure("127.0.0.1:80", PermissionError(13, "whatever"))
+    error = refused_by("127.0.0.1:80", PermissionError(13, "whatever"))
     assert str(error) == "Cannot listen on 127.0.0.1:80: permission denied"
 
 
 @needs_ipv6
 def test_ipv6_literals_are_in_brackets(listen):
-    port = port_of(listen("::1", 0))
-    assert refused("::1", port).startswith(f"Cannot listen on [::1]:{port}: ")
+    port = port_of(listen(TCP("::1", 0)))
+    assert refused(TCP("::1", port)).startswith(f"Cannot listen on [::1]:{port}: ")
 
 
 # -- UNIX
@@ -198,12 +202,12 @@ def path(tmp_path):
 
 @needs_unix
 def test_unix(listen, path):
-    listeners = listen(None, 0, uds=path)
+    listeners = listen(Unix(path))
     assert listeners.urls() == [f"unix:{path}"]
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o666
     reach(socket.AF_UNIX, path)
-    listeners.close()
     listeners.remove()
+    listeners.close()
     assert not os.path.exists(path)
 
 
@@ -216,15 +220,15 @@ def leave_stale(path):
 def test_a_stale_socket_is_replaced_and_its_mode_kept(listen, path):
     leave_stale(path)
     os.chmod(path, 0o600)
-    listen(None, 0, uds=path)
+    listen(Unix(path))
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     reach(socket.AF_UNIX, path)
 
 
 @needs_unix
 def test_a_live_socket_is_left_alone(listen, path):
-    listen(None, 0, uds=path)
-    assert "already in use" in refused(None, 0, uds=path)
+    listen(Unix(path))
+    assert "already in use" in refused(Unix(path))
     reach(socket.AF_UNIX, path)
 
 
@@ -243,7 +247,7 @@ def test_a_live_socket_with_a_full_backlog_is_left_alone(path):
                     client.connect(path)
                 except OSError:
                     break
-            assert "already in use" in refused(None, 0, uds=path)
+            assert "already in use" in refused(Unix(path))
             assert os.path.exists(path)
         finally:
             for client in waiting:
@@ -254,7 +258,7 @@ def test_a_live_socket_with_a_full_backlog_is_left_alone(path):
 def test_a_file_is_left_alone(path):
     with open(path, "w") as file:
         file.write("precious")
-    assert "not a socket" in refused(None, 0, uds=path)
+    assert "not a socket" in refused(Unix(path))
     with open(path) as file:
         assert file.read() == "precious"
 
@@ -262,33 +266,33 @@ def test_a_file_is_left_alone(path):
 @needs_unix
 def test_a_symbolic_link_is_left_alone(path):
     os.symlink("/dev/null", path)
-    assert "not a socket" in refused(None, 0, uds=path)
+    assert "not a socket" in refused(Unix(path))
     assert os.path.islink(path)
 
 
 @needs_unix
 def test_no_such_directory(path):
-    assert "no such directory" in refused(None, 0, uds=path + "/missing/s")
+    assert "no such directory" in refused(Unix(path + "/missing/s"))
 
 
 @needs_unix
 def test_a_path_that_is_too_long(path):
-    assert "too long" in refused(None, 0, uds=path + "x" * 200)
+    assert "too long" in refused(Unix(path + "x" * 200))
 
 
 @needs_unix
 def test_the_socket_of_a_successor_is_not_removed(listen, path):
-    first = listen(None, 0, uds=path)
+    first = listen(Unix(path))
     os.rename(path, path + ".old")  # keeps the inode busy, so that the successor has another one
-    listen(None, 0, uds=path)
-    first.close()
+    listen(Unix(path))
     first.remove()
+    first.close()
     reach(socket.AF_UNIX, path)
 
 
 def test_no_unix_sockets_on_this_platform(monkeypatch, path):
-    monkeypatch.setattr(sockets, "_UNIX", None)
-    assert "no UNIX sockets" in refused(None, 0, uds=path)
+    monkeypatch.setattr(unix_socket, "AF_UNIX", None)
+    assert "no UNIX sockets" in refused(Unix(path))
 
 
 # -- inherited
@@ -297,7 +301,7 @@ def test_no_unix_sockets_on_this_platform(monkeypatch, path):
 def test_inherited_tcp(listen):
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        listeners = listen(None, 0, fd=sock.fileno())
+        listeners = listen(Inherited(sock.fileno()))
         assert listeners.urls() == [f"http://127.0.0.1:{sock.getsockname()[1]}"]
         reach(socket.AF_INET, sock.getsockname())
         listeners.close()
@@ -309,33 +313,224 @@ def test_inherited_tcp(listen):
 def test_inherited_ipv6(listen):
     with socket.socket(socket.AF_INET6) as sock:
         sock.bind(("::1", 0))
-        assert listen(None, 0, fd=sock.fileno()).urls() == [f"http://[::1]:{sock.getsockname()[1]}"]
+        assert listen(Inherited(sock.fileno())).urls() == [f"http://[::1]:{sock.getsockname()[1]}"]
 
 
 @needs_unix
 def test_inherited_unix(listen, path):
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(path)
-        listeners = listen(None, 0, fd=sock.fileno())
+        listeners = listen(Inherited(sock.fileno()))
         assert listeners.urls() == [f"unix:{path}"]
         reach(socket.AF_UNIX, path)
-        listeners.close()
         listeners.remove()
+        listeners.close()
         assert os.path.exists(path), "its file belongs to whoever made the socket"
 
 
 def test_inherited_datagram():
     with socket.socket(type=socket.SOCK_DGRAM) as sock:
-        assert "neither a TCP nor a UNIX stream socket" in refused(None, 0, fd=sock.fileno())
+        assert "neither a TCP nor a UNIX stream socket" in refused(Inherited(sock.fileno()))
 
 
 def test_inherited_file(tmp_path):
     with open(tmp_path / "file", "w") as file:
-        assert "not a socket" in refused(None, 0, fd=file.fileno())
+        assert "not a socket" in refused(Inherited(file.fileno()))
 
 
 def test_inherited_nothing():
     reader, writer = os.pipe()
     os.close(reader)
     os.close(writer)
-    assert f"file descriptor {writer}: " in refused(None, 0, fd=writer)
+    assert f"file descriptor {writer}: " in refused(Inherited(writer))
+
+
+def test_inherited_connection():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        with socket.create_connection(sock.getsockname()), sock.accept()[0] as accepted:
+            assert "a connection, not a socket to accept" in refused(Inherited(accepted.fileno()))
+            assert "(web): " in refused(Inherited(accepted.fileno(), "web"))
+
+
+# -- several
+
+
+@needs_unix
+@needs_ipv6
+def test_several_of_every_kind(listen, path):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        addresses = TCP("127.0.0.1", 0), TCP("::1", 0), Unix(path), Inherited(sock.fileno())
+        urls = listen(*addresses).urls()
+        inherited = sock.getsockname()[1]
+    assert [url.rpartition(":")[0] for url in urls[:2]] == ["http://127.0.0.1", "http://[::1]"]
+    assert urls[2:] == [f"unix:{path}", f"http://127.0.0.1:{inherited}"]
+
+
+@needs_unix
+def test_nothing_stays_open_when_one_of_them_fails(listen, path):
+    taken = listen(TCP("127.0.0.1", 0))
+    assert "already in use" in refused(Unix(path), TCP("127.0.0.1", port_of(taken)))
+    assert not os.path.exists(path)
+
+
+@needs_ipv6
+@pytest.mark.parametrize("order", [1, -1])
+def test_ipv6_beside_ipv4_of_the_same_port(listen, order):
+    with socket.socket(socket.AF_INET6) as sock:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind(("::", 0))
+        port = sock.getsockname()[1]
+    listeners = listen(*[TCP("0.0.0.0", port), TCP("::", port)][::order])
+    assert {sock.family for sock in listeners.sockets} == {socket.AF_INET, socket.AF_INET6}
+    reach(socket.AF_INET, ("127.0.0.1", port))
+    reach(socket.AF_INET6, ("::1", port))
+
+
+@pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="no SO_REUSEPORT on this platform")
+def test_two_listen_on_one_port_where_both_agree(listen):
+    first = listen(TCP("127.0.0.1", 0), reuse_port=True)
+    second = listen(TCP("127.0.0.1", port_of(first)), reuse_port=True)
+    assert first.urls() == second.urls()
+    assert "already in use" in refused(TCP("127.0.0.1", port_of(first)))
+
+
+def test_no_reuse_port_on_this_platform(monkeypatch):
+    monkeypatch.delattr(socket, "SO_REUSEPORT", raising=False)
+    assert "no SO_REUSEPORT" in refused(TCP("127.0.0.1", 0), reuse_port=True)
+
+
+# -- the files of UNIX sockets
+
+
+@needs_unix
+@pytest.mark.parametrize("umask", [0, 0o077])
+@pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])
+def test_the_mode_that_is_asked_for(listen, path, mode, umask):
+    leave_stale(path)
+    os.chmod(path, 0o644)
+    earlier = os.umask(umask)
+    try:
+        listen(Unix(path), uds_permissions=mode)
+    finally:
+        os.umask(earlier)
+    assert stat.S_IMODE(os.stat(path).st_mode) == mode
+
+
+@needs_unix
+def test_the_socket_of_a_server_that_has_yet_to_listen_is_left_alone(path):
+    starting = open_listeners([Unix(path)])
+    try:
+        assert "already in use" in refused(Unix(path))
+        starting.listen(1)
+        reach(socket.AF_UNIX, path)
+    finally:
+        starting.remove()
+        starting.close()
+
+
+@needs_unix
+def test_a_server_is_not_bothered_by_the_test_whether_it_lives(listen, path):
+    (sock,) = listen(Unix(path)).sockets
+    refused(Unix(path))
+    with pytest.raises(BlockingIOError):
+        sock.accept()
+
+
+@needs_unix
+def test_a_datagram_socket_is_left_alone(path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(path)
+        assert "already in use" in refused(Unix(path))
+    assert os.path.exists(path)
+
+
+@needs_unix
+def test_the_file_is_removed_after_the_directory_was_changed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    listeners = open_listeners([Unix("s")])
+    os.mkdir("elsewhere")
+    os.chdir("elsewhere")
+    listeners.remove()
+    listeners.close()
+    assert not (tmp_path / "s").exists()
+
+
+@needs_unix
+def test_a_lock_of_others_on_the_directory_does_not_stop_the_server(listen, path, tmp_path, monkeypatch):
+    import fcntl
+
+    monkeypatch.setattr(unix_socket, "_PATIENCE", 0.05)
+    held = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        listen(Unix(path))
+        reach(socket.AF_UNIX, path)
+    finally:
+        os.close(held)
+
+
+@needs_unix
+def test_one_of_many_takes_over_a_stale_socket(path):
+    """However many start at once, one gets the socket, and the others leave it alone."""
+    for _ in range(5):
+        leave_stale(path)
+        results = []
+
+        def start(results=results):
+            try:
+                results.append(open_listeners([Unix(path)]))
+            except BindError as exc:
+                results.append(str(exc))
+
+        threads = [threading.Thread(target=start) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        (winner,) = (result for result in results if not isinstance(result, str))
+        winner.listen(1)
+        reach(socket.AF_UNIX, path)
+        winner.remove()
+        winner.close()
+        assert len(results) == 8
+        assert not os.path.exists(path)
+
+
+# -- what the settings mean
+
+
+def named(**options):
+    return addresses_of(config(**options))
+
+
+def test_which_of_the_settings_count():
+    assert named(port=8000) == [TCP("127.0.0.1", 8000)]
+    assert named(host=None, port=1) == [TCP("", 1)]
+    assert named(host="", port=1) == [TCP("", 1)]
+    assert named(host="::", uds="/s") == [Unix("/s")]
+    assert named(uds="/s", fd=0) == [Inherited(0)]
+    assert named(uds="/s", fd=0, bind=["127.0.0.1:1", "fd://7"]) == [TCP("127.0.0.1", 1), Inherited(7)]
+    assert named(bind=":1") == [TCP("", 1)]
+    assert named(port=2, bind=None) == [TCP("127.0.0.1", 2)]
+    assert named(bind=81) == [TCP("127.0.0.1", 81)]
+
+
+def test_settings_without_effect_are_named(caplog):
+    open_configured(config(bind="127.0.0.1:0", host="::1", port=3)).close()
+    (record,) = caplog.records
+    assert record.getMessage() == "host, port has no effect: bind is set."
+    caplog.clear()
+    open_configured(config(bind="127.0.0.1:0", port=8000)).close()
+    assert not caplog.records
+
+
+@needs_unix
+def test_the_mode_from_the_settings(path):
+    for mode in ("0640", 0o640):
+        listeners = open_configured(config(uds=path, uds_permissions=mode))
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o640
+        listeners.remove()
+        listeners.close()

@@ -66,6 +66,11 @@ async def file(request):
     return FileResponse(Path(__file__), media_type="text/x-python")
 
 
+async def any_file(request):
+    """Whatever file is asked for: only a test does that."""
+    return FileResponse(request.query_params["path"])
+
+
 async def where(request):
     return JSONResponse(
         {
@@ -104,6 +109,7 @@ app = Starlette(
         Route("/notes", get_notes),
         Route("/stream", stream),
         Route("/file", file),
+        Route("/any-file", any_file),
         Route("/fail", fail),
         Route("/stream-fail", stream_fail),
         Mount("/inner", routes=inner, name="inner"),

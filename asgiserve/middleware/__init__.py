@@ -1,0 +1,1 @@
+"""Plain ASGI middleware, usable with any server."""
