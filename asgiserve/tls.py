@@ -229,7 +229,7 @@ def _load_certificate(config: Config, context: ssl.SSLContext, path: str) -> Opt
 
 def _key_error(exc: Exception, path: str, text: str, key_path: str, asked: bool) -> OptionError:
     reason = (getattr(exc, "reason", None) or str(exc)).replace("_", " ").lower()
-    if "mismatch" in reason:
+    if "mismatch" in reason or "no certificate assigned" in reason:  # the latter for keys of different kinds
         return OptionError("ssl_keyfile", f"the private key in {key_path} does not belong to the certificate in {path}")
     if not _is_readable(text):
         return OptionError("ssl_certfile", f"{path}: the certificate is damaged")

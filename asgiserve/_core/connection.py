@@ -135,12 +135,13 @@ class HTTPConnection(Responder):
             whether the transport stays open.
         """
         self._has_ended = True
-        if self._cycle is None or self._output.is_closing:
+        if self._output.is_closing:
             return False
-        self._cycle.disconnect(False)
-        self._read_deadline = inf
-        # The TLS of asyncio cannot be half closed.
-        return self._cycle is not None and bool(self._transport.can_write_eof())
+        if self._cycle is not None:
+            self._cycle.disconnect(False)
+            self._read_deadline = inf
+        # A request may be waiting for its turn at this moment. The TLS of asyncio cannot be half closed.
+        return (self._cycle is not None or self._is_pump_due) and bool(self._transport.can_write_eof())
 
     def connection_lost(self, error: Optional[Exception]) -> None:
         """The transport is closed."""

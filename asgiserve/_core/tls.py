@@ -64,6 +64,7 @@ class TLSTransport:
         "_is_reading",
         "_is_cut",
         "_has_ended",
+        "_is_end_due",
     )
 
     def __init__(self, state: ServerState, tls: Any) -> None:
@@ -84,6 +85,7 @@ class TLSTransport:
         self._is_reading: bool = False
         self._is_cut: bool = False  # of a record that has begun, the rest has yet to come
         self._has_ended: bool = False  # the client has ended its side
+        self._is_end_due: bool = False  # and the protocol has yet to be told
 
     # -- callbacks of the socket's transport
 
@@ -120,7 +122,8 @@ class TLSTransport:
         elif self._phase == _PARTING:
             self._close_transport()
         elif self._phase != _CLOSED and not self._has_ended:
-            self._take_end()
+            self._has_ended = True
+            self._tell_end()
         return True
 
     def connection_lost(self, error: Optional[Exception]) -> None:
@@ -228,10 +231,12 @@ class TLSTransport:
             return
         self._is_reading = True
         try:
-            while self._phase == _OPEN and not self._is_reading_paused and self._incoming.pending:
+            while self._phase == _OPEN and self._incoming.pending and not (self._is_reading_paused or self._has_ended):
                 self._read_once()
         finally:
             self._is_reading = False
+        if self._is_end_due and self._phase == _OPEN and not self._is_reading_paused:
+            self._tell_end()
 
     def _read_once(self) -> None:
         incoming = self._incoming
@@ -242,7 +247,6 @@ class TLSTransport:
         data = b""
         chunks: Optional[list[bytes]] = None
         fault = ""
-        has_ended = False
         try:
             data = read(size)
             while data and incoming.pending:
@@ -250,13 +254,14 @@ class TLSTransport:
                     chunks = []
                 chunks.append(data)
                 data = read(RECORD_SIZE)
-            has_ended = not data
+            if not data:
+                self._has_ended = True
         except ssl.SSLWantReadError:
             data = b""
             self._is_cut = True
         except ssl.SSLZeroReturnError:
             data = b""
-            has_ended = True
+            self._has_ended = True
         except OSError as error:
             data = b""
             fault = reason_of(error)
@@ -266,17 +271,14 @@ class TLSTransport:
             if data:
                 chunks.append(data)
             data = b"".join(chunks)
+        self._is_end_due = self._has_ended
         if data:
             self._protocol.data_received(data)
-        if self._phase != _OPEN:
-            return
-        if fault:
+        if fault and self._phase == _OPEN:
             self._fail(fault)
-        elif has_ended and not self._has_ended:
-            self._take_end()
 
-    def _take_end(self) -> None:
-        self._has_ended = True
+    def _tell_end(self) -> None:
+        self._is_end_due = False
         if not self._protocol.eof_received():
             self.close()
 
@@ -322,7 +324,7 @@ class TLSTransport:
         """Take input again."""
         self._is_reading_paused = False
         self._transport.resume_reading()
-        if not self._is_reading and self._phase == _OPEN and self._incoming.pending:
+        if not self._is_reading and self._phase == _OPEN and (self._incoming.pending or self._is_end_due):
             self._state.loop.call_soon(self._resume, context=self._state.launcher.context)
 
     def write(self, data: bytes) -> None:

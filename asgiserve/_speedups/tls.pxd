@@ -22,6 +22,7 @@ cdef class TLSTransport:
     cdef bint _is_reading
     cdef bint _is_cut
     cdef bint _has_ended
+    cdef bint _is_end_due
 
     cpdef shutdown(self)
     cpdef disconnect_app(self)
@@ -37,7 +38,7 @@ cdef class TLSTransport:
     cdef str _peer(self)
     cdef _read(self)
     cdef _read_once(self)
-    cdef _take_end(self)
+    cdef _tell_end(self)
     cdef _fail(self, str reason)
     cpdef writelines(self, chunks)
     cdef _flush(self)

@@ -13,11 +13,14 @@ import os
 import select
 import stat
 import threading
+import time
 import weakref
 from typing import Any, Optional
 
 PENDING_LIMIT = 1024 * 1024
 """Bytes that may wait for the reader of a pipe."""
+REPORT_INTERVAL = 60.0
+"""Seconds between two reports about the same log."""
 PATIENCE = 0.5
 """Seconds to wait until a pipe has taken a warning or an error, or the last lines."""
 
@@ -111,6 +114,7 @@ class StreamHandler(logging.StreamHandler):  # type: ignore[type-arg]
         super().__init__(stream)
         self.lost = 0
         self._why = ""
+        self._reported = -REPORT_INTERVAL
         self._pipe: Optional[Pipe] = None
         self._piped: Any = None  # the stream that `_pipe` was made for
 
@@ -167,6 +171,10 @@ class StreamHandler(logging.StreamHandler):  # type: ignore[type-arg]
     def _report(self) -> None:
         """Says in the error log that this log has stopped, unless this is the error log."""
         logger = logging.getLogger("asgiserve.error")
+        now = time.monotonic()
+        if now - self._reported < REPORT_INTERVAL:
+            return  # a reader that is merely slow would fill the other log too
+        self._reported = now
         if self not in logger.handlers and self not in logging.getLogger("asgiserve").handlers:
             logger.warning("A log cannot be written, its lines are lost: %s", self._why)
 

@@ -55,7 +55,8 @@ class WSGIMiddleware:
                 "interface", "a WSGI application is served with a2wsgi, which is missing: pip install 'asgiserve[wsgi]'"
             ) from None
         self.app = app
-        self._threads = Threads(self._run, workers=THREADS, send_queue_size=QUEUED)
+        threads: Any = Threads  # its types are narrower than those of ASGI
+        self._threads: Any = threads(self._run, workers=THREADS, send_queue_size=QUEUED)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

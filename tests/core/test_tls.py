@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import random
 import re
 import ssl
 import sys
@@ -13,7 +14,7 @@ from math import inf
 
 import pytest
 from fakes import FakeTransport
-from harness import EAGER, Server, Settings, receive_body, request, respond, serve
+from harness import EAGER, Server, Settings, read_responses, receive_body, request, respond, serve
 
 from asgiserve import _stack
 from asgiserve.config import Config
@@ -383,6 +384,57 @@ def test_what_came_while_reading_is_paused_is_not_lost(connect):
     assert peer.received.startswith(b"HTTP/1.1 200 OK\r\n")
 
 
+SIZES = (0, 1, 5, 100, 5000, 16384, 40000, 120_000)
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+def test_any_segmentation(connect, certificates, version):
+    """Records, segments and the client's pauses as they come; all requests are served, also when the end is behind."""
+
+    async def echo(scope, receive, send):
+        body = await receive_body(receive)
+        if len(body) % 3:
+            await asyncio.sleep(0)
+        await respond(send, body)
+
+    context = certificates.client_context()
+    context.maximum_version = ssl.TLSVersion[version]
+    for seed in range(80):
+        pick = random.Random(seed)
+        bodies = [pick.randbytes(pick.choice(SIZES)) for _ in range(pick.randrange(1, 6))]
+        plain = b"".join(request("POST", body=body) for body in bodies)
+        peer = connect(echo, context=context)
+        data = bytearray()
+        while plain:
+            size = pick.choice((1, 10, 100, 1000, 16384, 50000))
+            data += peer.encrypt(plain[:size])
+            plain = plain[size:]
+        says_end = pick.random() < 0.5
+        if says_end:
+            with pytest.raises(ssl.SSLWantReadError):
+                peer.ssl.unwrap()
+            data += peer.outgoing.read()
+        if pick.random() < 0.5:
+            peer.transport.stall()
+        while data and not peer.transport.lost:
+            if not peer.transport._reading or pick.random() < 0.1:
+                peer.transport.take(pick.choice((1, 1000, 50000, 1 << 30)))
+                peer.advance(0.25)
+                continue
+            size = pick.choice((1, 3, 50, 1460, 65536, 262_144))
+            peer.feed_raw(bytes(data[:size]))
+            del data[:size]
+        for _ in range(len(bodies) + 3):
+            peer.transport.unblock_writes()
+            peer.advance(0.25)
+        assert len(peer.server.scopes) == len(bodies), seed
+        if says_end:
+            assert peer.tls.is_closing(), seed
+        else:
+            answers = read_responses(bytes(peer.received), ["POST"] * len(bodies), False)
+            assert [answer.body for answer in answers] == bodies, seed
+
+
 # -- ends
 
 
@@ -492,6 +544,25 @@ def test_half_close(connect, ending):
     if ending == "eof":  # after its own close_notify, OpenSSL reads no more on the client's side
         assert body_of(peer.received) == b"late"
         assert peer.ended
+
+
+def test_end_behind_requests_that_wait(connect):
+    """In one segment with requests that are not looked at before the client takes something: all are served."""
+
+    async def app(scope, receive, send):
+        await respond(send, b"x" * 200_000)
+
+    peer = connect(app)
+    peer.transport.stall()
+    data = peer.encrypt(GET * 3)
+    with pytest.raises(ssl.SSLWantReadError):
+        peer.ssl.unwrap()
+    peer.feed_raw(data + peer.outgoing.read())
+    assert len(peer.server.scopes) == 1
+    peer.transport.unblock_writes()
+    peer.loop.run_until_idle()
+    assert len(peer.server.scopes) == 3
+    assert peer.transport.lost
 
 
 def test_end_in_tls_and_then_in_tcp(connect):

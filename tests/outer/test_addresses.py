@@ -78,10 +78,9 @@ def test_what_is_none(text):
 def test_any_text_is_an_address_or_is_not(text):
     try:
         address = parse(text)
-    except ValueError as exc:
-        assert "\n" not in str(exc)
-    else:
-        assert isinstance(address, Inherited) or parse(str(address)) in (address, TCP("*", address[-1]))
+    except ValueError:
+        return
+    assert isinstance(address, Inherited) or parse(str(address)) in (address, TCP("*", address[-1]))
 
 
 @pytest.mark.parametrize(

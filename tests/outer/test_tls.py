@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("trustme", reason="the tests of TLS need trustme")
 
+import trustme
 from certificates import PASSWORD, Certificates
 
 from asgiserve import tls as module
@@ -184,6 +185,15 @@ def test_key_of_another_certificate(certificates):
     assert mistake(**options) == (
         f"ssl_keyfile: the private key in {certificates.client.key}"
         f" does not belong to the certificate in {certificates.server.certificate}"
+    )
+
+
+def test_key_of_another_kind(certificates, tmp_path):
+    path = tmp_path / "rsa.key"
+    path.write_bytes(trustme.CA(key_type=trustme.KeyType.RSA).private_key_pem.bytes())
+    certificate = certificates.server.certificate
+    assert mistake(ssl_certfile=certificate, ssl_keyfile=path) == (
+        f"ssl_keyfile: the private key in {path} does not belong to the certificate in {certificate}"
     )
 
 
