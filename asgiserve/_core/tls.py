@@ -62,6 +62,8 @@ class TLSTransport:
         "_timer",
         "_is_reading_paused",
         "_is_reading",
+        "_is_writing",
+        "_is_pause_due",
         "_is_cut",
         "_has_ended",
         "_is_end_due",
@@ -83,6 +85,8 @@ class TLSTransport:
         self._timer: Any = None  # while parting
         self._is_reading_paused: bool = False
         self._is_reading: bool = False
+        self._is_writing: bool = False
+        self._is_pause_due: bool = False  # the protocol has yet to be told to write no more
         self._is_cut: bool = False  # of a record that has begun, the rest has yet to come
         self._has_ended: bool = False  # the client has ended its side
         self._is_end_due: bool = False  # and the protocol has yet to be told
@@ -143,12 +147,16 @@ class TLSTransport:
 
     def pause_writing(self) -> None:
         """The buffer of the socket's transport is full."""
-        if self._protocol is not None:
+        if self._is_writing:
+            self._is_pause_due = True  # how much there is to wait for is not known yet
+        elif self._protocol is not None:
             self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
         """The buffer of the socket's transport has room again."""
-        if self._protocol is not None:
+        if self._is_pause_due:
+            self._is_pause_due = False
+        elif self._protocol is not None:
             self._protocol.resume_writing()
 
     # -- for the server, until the handshake is done
@@ -341,28 +349,29 @@ class TLSTransport:
             self._transport.write(self._outgoing.read())
 
     def writelines(self, chunks: "list[bytes]") -> None:
-        """Write all of `chunks`, and pass them on together, so that whoever is told to pause knows all that waits."""
+        """Write all of `chunks`. When it is time to pause, the protocol is told behind the last of them."""
         if self._phase != _OPEN:
             return
         self._written = self._state.now
-        pieces: list[bytes] = []
+        self._is_writing = True
         outgoing = self._outgoing
+        fault = ""
         try:
             for chunk in chunks:
                 view = memoryview(chunk)
                 for start in range(0, len(view), WRITE_SIZE):
                     self._ssl.write(view[start : start + WRITE_SIZE])
                     if outgoing.pending >= WRITE_SIZE:
-                        pieces.append(outgoing.read())
+                        self._transport.write(outgoing.read())
         except OSError as error:
-            self._fail(reason_of(error))
-            return
-        if outgoing.pending:
-            pieces.append(outgoing.read())
-        if len(pieces) > 1 and type(self._transport).__module__.startswith("uvloop"):
-            self._transport.writelines(pieces)
-        else:  # that of asyncio, from Python 3.12 on, never asks to pause
-            self._transport.write(b"".join(pieces))
+            fault = reason_of(error)
+        self._flush()
+        self._is_writing = False
+        if fault:
+            self._fail(fault)
+        elif self._is_pause_due:
+            self._is_pause_due = False
+            self._protocol.pause_writing()
 
     def _flush(self) -> None:
         data = self._outgoing.read()

@@ -20,6 +20,8 @@ cdef class TLSTransport:
     cdef object _timer
     cdef bint _is_reading_paused
     cdef bint _is_reading
+    cdef bint _is_writing
+    cdef bint _is_pause_due
     cdef bint _is_cut
     cdef bint _has_ended
     cdef bint _is_end_due

@@ -438,18 +438,54 @@ def test_any_segmentation(connect, certificates, version):
 # -- ends
 
 
-@pytest.mark.parametrize("size", [0, 1, 65536, 65537, 200_000])
-def test_a_body_is_passed_on_in_one_piece(connect, size):
-    """Told to pause in the middle of it, the connection would not know how much waits."""
+class Spy:
+    """A protocol that notes how much waits in the transport when it is told to pause, and to resume."""
 
-    async def app(scope, receive, send):
-        await respond(send, b"x" * size)
+    def __init__(self, transport):
+        self.transport = transport
+        self.told = []
 
-    peer = connect(app)
-    before = peer.transport.writes
-    peer.send(GET)
-    assert len(body_of(peer.received)) == size
-    assert peer.transport.writes == before + 1
+    def pause_writing(self):
+        self.told.append(("pause", self.transport.get_write_buffer_size()))
+
+    def resume_writing(self):
+        self.told.append(("resume", self.transport.get_write_buffer_size()))
+
+    def connection_lost(self, error):
+        pass
+
+
+def test_the_time_to_pause_is_told_when_all_is_written(connect):
+    """In the middle of a large write, a protocol would not know how much it waits for."""
+    peer = connect()
+    spy = Spy(peer.tls)
+    peer.tls.set_protocol(spy)
+    peer.transport.stall()
+    peer.tls.write(b"x" * 1_000_000)
+    ((what, size),) = spy.told
+    assert what == "pause"
+    assert size > 1_000_000
+    peer.transport.unblock_writes()
+    assert spy.told[1:] == [("resume", 0)]
+    assert peer.take() == b"x" * 1_000_000
+
+
+def test_a_pause_that_is_over_before_all_is_written_is_not_told(connect):
+    """A transport may get room again while it is written to."""
+    peer = connect()
+    spy = Spy(peer.tls)
+    peer.tls.set_protocol(spy)
+    write = peer.transport.write
+
+    def write_and_take(data):
+        peer.transport.stall()
+        write(data)
+        peer.transport.unblock_writes()
+
+    peer.transport.write = write_and_take
+    peer.tls.writelines([b"x" * 300_000, b"y"])
+    assert spy.told == []
+    assert peer.take() == b"x" * 300_000 + b"y"
 
 
 def test_close_says_so(connect):

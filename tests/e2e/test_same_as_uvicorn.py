@@ -58,6 +58,13 @@ def raw_path_as_it_came(outcome: dict) -> dict:
     return {**outcome, "headers": headers, "body": body}
 
 
+def file_left_alone(outcome: dict) -> dict:
+    """Starlette leaves the sending of files to the server, and its GZipMiddleware does not touch what it never sees."""
+    headers = [item for item in outcome["headers"] if item != ("vary", "Accept-Encoding")]
+    assert len(headers) < len(outcome["headers"])
+    return {**outcome, "headers": headers}
+
+
 FASTAPI = [
     Case("/"),
     Case("/", "HEAD"),
@@ -138,7 +145,6 @@ ROOTED = [
     Case("/where", differs=raw_path_as_it_came),
     Case("/where/deep/path?x=1", differs=raw_path_as_it_came),
     Case("/sub/where", differs=raw_path_as_it_came),
-    Case("/api/where"),
     Case("/"),
     Case("/docs"),
     Case("/sub/docs"),
@@ -157,11 +163,11 @@ STARLETTE = [
     Case("/form", "POST", multipart("file", b"x" * 100_000), [MULTIPART]),
     Case("/stream"),
     Case("/stream", headers=[("Accept-Encoding", "gzip")]),
-    Case("/file"),
+    Case("/file", differs=file_left_alone),
     Case("/file", "HEAD"),
     Case("/file", headers=[("Range", "bytes=10-19")]),
     Case("/file", headers=[("Range", "bytes=999999-")]),
-    Case("/static/raw_app.py"),
+    Case("/static/raw_app.py", differs=file_left_alone),
     Case("/static/raw_app.py", headers=[("If-Modified-Since", "Fri, 01 Jan 2100 00:00:00 GMT")]),
     Case("/static/../conftest.py"),
     Case("/inner/where"),
@@ -193,7 +199,7 @@ DJANGO = [
     Case("/upload", "POST", multipart("file", b"small"), [MULTIPART]),
     Case("/upload", "POST", multipart("file", LARGE), [MULTIPART], name="POST /upload 1 MiB"),
     Case("/stream"),
-    Case("/file"),
+    Case("/file", differs=file_left_alone),
     Case("/file", "HEAD"),
     Case("/cookies"),
     Case("/redirect"),
