@@ -93,7 +93,7 @@ class Peer:
             if frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONTINUATION):
                 parts.append(frame.payload)
                 if frame.message_finished:
-                    found.append((type(parts[0]).__name__, _join(parts)))
+                    found.append(("str" if isinstance(parts[0], str) else "bytes", _join(parts)))
                     parts = []
             elif frame.opcode is Opcode.CLOSE:
                 code, reason = frame.payload

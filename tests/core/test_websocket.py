@@ -177,10 +177,11 @@ def test_data_behind_the_handshake(stack):
 
 
 def test_data_before_accept(stack):
-    gate = asyncio.Event()
+    gates = []
 
     async def app(scope, receive, send):
-        await gate.wait()
+        gates.append(asyncio.get_running_loop().create_future())
+        await gates[0]
         await Echo()(scope, receive, send)
 
     client = serve(stack, app)
@@ -189,7 +190,7 @@ def test_data_before_accept(stack):
     peer.feed(peer.text("early"))
     peer.feed(peer.data(b"x" * 100000))
     assert client.paused
-    client.loop.call(gate.set)
+    client.loop.call(gates[0].set_result, None)
     client.loop.run_until_idle()
     assert not client.paused
     head, _, rest = client.take_output().partition(b"\r\n\r\n")
@@ -911,11 +912,12 @@ def test_switched_off_keep_alive(stack, options):
 @pytest.mark.parametrize("size", [0, 1000, 100000])
 def test_app_that_does_not_receive(stack, size):
     """Reading stops within the bounds; what was sent arrives in order once the application takes it."""
-    gate = asyncio.Event()
+    gates = []
     got = []
 
     async def steps(receive, send):
-        await gate.wait()
+        gates.append(asyncio.get_running_loop().create_future())
+        await gates[0]
         while True:
             message = await receive()
             if message["type"] == "websocket.disconnect":
@@ -930,7 +932,7 @@ def test_app_that_does_not_receive(stack, size):
     assert client.paused
     read = 200 - len(client.inbox)
     assert read <= 10
-    client.loop.call(gate.set)
+    client.loop.call(gates[0].set_result, None)
     client.loop.run_until_idle()
     assert got == sent
     assert not client.paused
