@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import platform
 import logging
 import os
 import re
@@ -247,7 +248,8 @@ def test_direct_json_is_like_formatted():
     for target in ("/", "/\\", "/\\n?a=%22"):
         direct, formatted = direct_and_formatted("1.2.3.4:5", "GET", target, "1.1", 200, 3, 0.0012345678, more)
         assert direct == formatted
-        assert list(direct) == list(formatted)
+        if platform.python_implementation() == "CPython":  # elsewhere a record's attributes have an order of their own
+            assert list(direct) == list(formatted)
         assert direct["path"] == target
         assert direct["request_id"] == 'a"\xff'
     direct, formatted = direct_and_formatted("", "GET", "/", "1.0", 404, 0, 0.0, ("http", [], []))
