@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-import platform
 import logging
 import os
+import platform
 import re
 from contextlib import redirect_stdout
 
