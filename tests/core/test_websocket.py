@@ -678,11 +678,8 @@ def test_client_does_not_answer_the_close(stack):
 
 def test_messages_after_the_apps_close_are_dropped(stack):
     """What waits and what comes is dropped, so that the client's close frame is found behind any amount of it."""
-    app = Keep()
-    app.accept = ACCEPTED
 
     async def steps(receive, send):
-        app.receive, app.send = receive, send
         await asyncio.sleep(1)
         await send(close(code=4001))
         return await receive()
