@@ -89,6 +89,18 @@ class Config:
     forwarded_allow_ips: Optional[list[str]]
     forwarded_headers: tuple[str, ...]
     proxy_protocol: bool
+    workers: Optional[int]
+    worker_sockets: str
+    timeout_worker_boot: Optional[float]
+    timeout_worker_healthcheck: Optional[float]
+    limit_worker_age: Optional[float]
+    limit_worker_memory: Optional[int]
+    reload: bool
+    reload_dirs: list[str]
+    reload_includes: list[str]
+    reload_excludes: list[str]
+    reload_delay: float
+    metrics_bind: Optional[str]
     server_header: bool
     date_header: bool
     headers: list[tuple[str, str]]
@@ -100,6 +112,7 @@ class Config:
     limit_header_size: int
     limit_header_fields: int
     limit_request_body: Optional[int]
+    limit_rate_per_second: Optional[int]
     h11_max_incomplete_event_size: Optional[int]
     timeout_keep_alive: Optional[float]
     timeout_ssl_handshake: Optional[float]

@@ -201,7 +201,10 @@ def _check_line_format(option: Option, value: Any) -> str:
 
 
 def _check_texts(option: Option, value: Any) -> list[str]:
-    items = [value] if isinstance(value, str) else value
+    """A list of strings, or text with one in each line."""
+    if hasattr(value, "__fspath__"):
+        value = value.__fspath__()
+    items = [line for line in value.splitlines() if line] if isinstance(value, str) else value
     if not isinstance(items, (list, tuple)):
         raise ValueError(f"{value!r} is not a list of strings")
     return [_check_path(option, item) for item in items]
@@ -218,6 +221,14 @@ def _check_addresses(option: Option, value: Any) -> list[str]:
         if found.count(text) > 1:
             raise ValueError(f"{text!r} is there twice")
     return found
+
+
+def _check_address(option: Option, value: Any) -> str:
+    """One address to listen on, as text; a number is a port."""
+    found = _check_addresses(option, value)
+    if len(found) != 1:
+        raise ValueError(f"{value!r} is not one address")
+    return found[0]
 
 
 def _check_mode(option: Option, value: Any) -> str:
@@ -305,6 +316,7 @@ CHECKS: dict[str, Callable[[Option, Any], Any]] = {
     "log_config": _check_log_config,
     "line_format": _check_line_format,
     "texts": _check_texts,
+    "address": _check_address,
     "addresses": _check_addresses,
     "mode": _check_mode,
     "headers": _check_headers,

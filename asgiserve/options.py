@@ -100,6 +100,7 @@ _APP, _SOCKETS, _ENGINE, _WEBSOCKETS, _LOGS = "Application", "Sockets", "Engine"
 _PROXIES = "Proxies in front"
 _RESPONSES, _LIMITS, _TIMEOUTS = "Responses", "Limits", "Timeouts (seconds; none switches one off)"
 _TLS = "TLS"
+_PROCESSES, _RELOAD, _METRICS = "Processes", "Development", "Metrics"
 
 
 def _timeout(name: str, default: Optional[float], text: str) -> Option:
@@ -405,6 +406,110 @@ OPTIONS: tuple[Option, ...] = (
         _PROXIES,
         "Trusted proxies begin each connection with a PROXY protocol header, version 1 or 2.",
     ),
+    Option(
+        "workers",
+        "int",
+        None,
+        _PROCESSES,
+        "Serve in this many processes, below one that watches them. With none, and nothing else that needs workers,"
+        " there is one process in all.",
+        optional=True,
+        minimum=1,
+        default_text="$WEB_CONCURRENCY, or none",
+    ),
+    Option(
+        "worker_sockets",
+        "choice",
+        "shared",
+        _PROCESSES,
+        "Accept from one socket that all workers share, or give each worker its own (SO_REUSEPORT; TCP only).",
+        choices=("shared", "own"),
+    ),
+    Option(
+        "timeout_worker_boot",
+        "seconds",
+        300.0,
+        _PROCESSES,
+        "Seconds that a worker may take until it serves; none waits for ever.",
+        optional=True,
+        minimum=0,
+    ),
+    Option(
+        "timeout_worker_healthcheck",
+        "seconds",
+        30.0,
+        _PROCESSES,
+        "Seconds that a worker's event loop may be blocked before it is replaced; none lets it be.",
+        optional=True,
+        minimum=1,
+    ),
+    Option(
+        "limit_worker_age",
+        "seconds",
+        None,
+        _PROCESSES,
+        "Replace a worker that has served for this many seconds.",
+        optional=True,
+        minimum=1,
+    ),
+    Option(
+        "limit_worker_memory",
+        "int",
+        None,
+        _PROCESSES,
+        "Replace a worker that takes more than this many MiB of memory.",
+        optional=True,
+        minimum=1,
+    ),
+    Option("reload", "switch", False, _RELOAD, "Start the worker again when a file changes."),
+    Option(
+        "reload_dirs",
+        "texts",
+        [],
+        _RELOAD,
+        "Watch this directory; can be given several times.",
+        cli="--reload-dir",
+        metavar="PATH",
+        default_text="the current directory",
+    ),
+    Option(
+        "reload_includes",
+        "texts",
+        [],
+        _RELOAD,
+        "Watch files whose name fits this pattern too; can be given several times.",
+        cli="--reload-include",
+        metavar="PATTERN",
+        default_text="*.py",
+    ),
+    Option(
+        "reload_excludes",
+        "texts",
+        [],
+        _RELOAD,
+        "Do not watch what fits this pattern; can be given several times.",
+        cli="--reload-exclude",
+        metavar="PATTERN",
+        default_text=".*, .py[cod], .sw.*, ~*",
+    ),
+    Option(
+        "reload_delay",
+        "seconds",
+        0.25,
+        _RELOAD,
+        "Seconds between two looks at the files, and to wait for more changes.",
+        minimum=0,
+    ),
+    Option(
+        "metrics_bind",
+        "address",
+        None,
+        _METRICS,
+        "Serve /metrics, /livez, /readyz and /status on this address, written as for --bind; /metrics needs"
+        " prometheus-client.",
+        optional=True,
+        metavar="ADDRESS",
+    ),
     Option("server_header", "flag", True, _RESPONSES, "Send a Server header."),
     Option("date_header", "flag", True, _RESPONSES, "Send a Date header."),
     Option(
@@ -448,6 +553,15 @@ OPTIONS: tuple[Option, ...] = (
     Option("limit_header_fields", "int", 128, _LIMITS, "Fields in the header section; more gets 431.", minimum=1),
     Option(
         "limit_request_body", "int", None, _LIMITS, "Bytes in a request body; more gets 413.", optional=True, minimum=0
+    ),
+    Option(
+        "limit_rate_per_second",
+        "int",
+        None,
+        _LIMITS,
+        "Bytes of responses per second on each connection; more has to wait.",
+        optional=True,
+        minimum=1024,
     ),
     Option(
         "h11_max_incomplete_event_size",
@@ -503,16 +617,7 @@ _NOT_YET = "Not served yet"
 
 #: Options of uvicorn whose effect is still to come, with what ``help`` says. The default is accepted, as it changes
 #: nothing; any other value is refused.
-NOT_YET: tuple[Option, ...] = (
-    Option("workers", "int", 1, _NOT_YET, "more than one worker process", minimum=1),
-    Option("timeout_worker_healthcheck", "seconds", 5, _NOT_YET, "watching worker processes", minimum=0),
-    Option("reload", "switch", False, _NOT_YET, "reloading"),
-    Option("reload_dirs", "texts", [], _NOT_YET, "reloading", cli="--reload-dir"),
-    Option("reload_includes", "texts", [], _NOT_YET, "reloading", cli="--reload-include"),
-    Option("reload_excludes", "texts", [], _NOT_YET, "reloading", cli="--reload-exclude"),
-    Option("reload_delay", "seconds", 0.25, _NOT_YET, "reloading", minimum=0),
-    Option("http2", "switch", False, _NOT_YET, "HTTP/2"),
-)
+NOT_YET: tuple[Option, ...] = (Option("http2", "switch", False, _NOT_YET, "HTTP/2"),)
 
 
 def take_unserved(options: dict[str, Any]) -> None:

@@ -44,7 +44,9 @@ KINDS = {
     "headers": "`Name: value`",
     "log_config": "path",
     "line_format": "text",
+    "address": "address",
     "addresses": "address",
+    "texts": "text",
     "mode": "octal number",
     "ssl_version": "whole number",
     "cert_reqs": "`none`, `optional`, `required`",
@@ -110,9 +112,7 @@ def page() -> str:
     parts.append("\nThese three are for the command line alone; `--config` is also read from `ASGISERVE_CONFIG`.\n")
     parts.append("\n## Only in Python\n\n| name | value | |\n|---|---|---|\n")
     parts.extend(f"| `{name}` | {value} | {text} |\n" for name, value, text in ONLY_IN_PYTHON)
-    parts.append(
-        "\n## Not served yet\n\nThese options of uvicorn are known. The value that changes nothing is taken, any"
-    )
+    parts.append("\n## Not served yet\n\nThis option of uvicorn is known. The value that changes nothing is taken, any")
     parts.append(" other is refused.\n\n| name | what is missing |\n|---|---|\n")
     parts.extend(f"| {name_of(option)} | {option.help} |\n" for option in NOT_YET)
     return "".join(parts)

@@ -146,7 +146,7 @@ def test_the_file_named_in_the_environment(served, monkeypatch):
         ("host = 2020-01-01", r"datetime\.date\(2020, 1, 1\) is not a string \(c\.toml: host\)"),
         ("log-level = 'loud'", r"'loud' is not one of .* \(c\.toml: log-level\)"),
         ("log-level = 'info'\nlog_level = 'info'", r"c\.toml: log_level is there twice, .*"),
-        ("workers = 2", r"more than one worker process is not served yet \(c\.toml: workers\)"),
+        ("http2 = true", r"HTTP/2 is not served yet \(c\.toml: http2\)"),
         ("port: 1", r"c\.toml is not TOML: .*"),
         ("a = " + "[" * 100000, r"c\.toml is not TOML: .*"),
         ("a\0 = 1", r"c\.toml is not TOML: .*"),
@@ -336,7 +336,7 @@ def test_print_config_without_an_application(run):
 
 def test_print_config_of_what_is_wrong(refused):
     assert refused("--print-config", "--port", "x") == "'x' is not a whole number (--port)"
-    assert refused("--print-config", "--workers", "2") == "more than one worker process is not served yet (--workers)"
+    assert refused("--print-config", "--http2") == "HTTP/2 is not served yet (--http2)"
 
 
 def test_print_config_of_what_cannot_be_printed(run):

@@ -20,12 +20,12 @@ ROWS = {
     "port": (["--port", "0"], 0, 0),
     "uds": (["--uds", "/tmp/uvicorn.sock"], "/tmp/uvicorn.sock", "/tmp/uvicorn.sock"),
     "fd": (["--fd", "0"], 0, 0),
-    "reload": ([], False, None),
-    "reload_dirs": ([], None, None),
-    "reload_includes": ([], None, None),
-    "reload_excludes": ([], None, None),
-    "reload_delay": (["--reload-delay", "0.25"], 0.25, None),
-    "workers": (["--workers", "1"], 1, None),
+    "reload": (["--reload"], True, True),
+    "reload_dirs": (["--reload-dir", "src", "--reload-dir", "lib"], ["src", "lib"], ["src", "lib"]),
+    "reload_includes": (["--reload-include", "*.html"], ["*.html"], ["*.html"]),
+    "reload_excludes": (["--reload-exclude", "test_*.py"], "test_*.py", ["test_*.py"]),
+    "reload_delay": (["--reload-delay", "0.5"], 0.5, 0.5),
+    "workers": (["--workers", "4"], 4, 4),
     "loop": (["--loop", "uvloop"], "uvloop", "uvloop"),
     "http": (["--http", "httptools"], "httptools", "httptools"),
     "http2": ([], False, None),
@@ -53,7 +53,7 @@ ROWS = {
     "limit_max_requests_jitter": (["--limit-max-requests-jitter", "100"], 100, 100),
     "timeout_keep_alive": (["--timeout-keep-alive", "75"], 75, 75),
     "timeout_graceful_shutdown": (["--timeout-graceful-shutdown", "10"], 10, 10),
-    "timeout_worker_healthcheck": (["--timeout-worker-healthcheck", "5"], 5, None),
+    "timeout_worker_healthcheck": (["--timeout-worker-healthcheck", "5"], 5, 5),
     "ssl_keyfile": (["--ssl-keyfile", "key.pem"], "key.pem", "key.pem"),
     "ssl_certfile": (["--ssl-certfile", "cert.pem"], "cert.pem", "cert.pem"),
     "ssl_keyfile_password": (["--ssl-keyfile-password", "secret"], "secret", "secret"),
@@ -69,7 +69,10 @@ ROWS = {
 }
 
 # Options whose default is another one here, and why.
-OTHER_DEFAULTS = {"timeout_graceful_shutdown": (None, 30)}  # a shutdown that waits for ever is no shutdown
+OTHER_DEFAULTS = {
+    "timeout_graceful_shutdown": (None, 30),  # a shutdown that waits for ever is no shutdown
+    "timeout_worker_healthcheck": (5, 30),  # it is the event loop that is watched, and applications do block it
+}
 
 KNOWN = {option.name: option for option in (*OPTIONS, *NOT_YET)}
 
@@ -114,7 +117,7 @@ def test_config(name):
 def test_environment(served, monkeypatch, name):
     keyword = ROWS[name][1]
     if isinstance(keyword, list):
-        keyword = " ".join(map(":".join, keyword))
+        keyword = " ".join(item if isinstance(item, str) else ":".join(item) for item in keyword)
     for prefix in ("UVICORN_", "ASGISERVE_"):
         text = "" if keyword is None else str(keyword)
         monkeypatch.setenv(prefix + name.upper(), text.replace(" ", "\n") if prefix == "ASGISERVE_" else text)
