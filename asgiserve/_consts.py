@@ -171,6 +171,9 @@ FORBIDDEN_TRAILERS = frozenset(
     + (b"keep-alive", b"set-cookie", b"te", b"trailer", b"transfer-encoding", b"upgrade")
 )
 
+#: Upper bounds of the latency histogram, in seconds.
+LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
 # What FrameCodec.next_event() returns; but for the first, these are the opcodes of RFC 6455 section 5.2.
 WS_NEED_DATA = 0  # nothing more until feed()
 WS_TEXT = 1  # `payload` is a whole text message (str)

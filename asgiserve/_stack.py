@@ -25,12 +25,14 @@ class Stack(NamedTuple):
         parser: the HTTP parser and its version.
         ServerState: its `state.ServerState`.
         HTTPConnection: its `connection.HTTPConnection`.
+        Figures: its `figures.Figures`.
     """
 
     name: str
     parser: str
     ServerState: Any
     HTTPConnection: Any
+    Figures: Any
 
 
 def resolve_http(value: str) -> str:
@@ -56,6 +58,7 @@ def load(name: str) -> Stack:
     package = _PACKAGES[name]
     try:
         connection = import_module(f"{package}.connection")
+        figures = import_module(f"{package}.figures")
         state = import_module(f"{package}.state")
         parser = import_module(f"{package}.parser")
     except ImportError as error:
@@ -65,7 +68,7 @@ def load(name: str) -> Stack:
             f"the compiled stack is not available here ({error}); use the http option h11 or auto,"
             " or install with ASGISERVE_EXTENSIONS=require to see why it is not built"
         ) from None
-    return Stack(name, parser.PARSER_VERSION, state.ServerState, connection.HTTPConnection)
+    return Stack(name, parser.PARSER_VERSION, state.ServerState, connection.HTTPConnection, figures.Figures)
 
 
 def tls_transport(stack: Stack) -> Any:

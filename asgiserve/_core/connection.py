@@ -518,8 +518,11 @@ class HTTPConnection(Responder):
         self._is_launch_due = False
         self._is_continue_due = False
         self._request_deadline = inf
-        if state.access_log is not None and self._response.is_head_sent:
-            self._log_head(cycle.head)
+        if self._response.is_head_sent:
+            if state.access_log is not None:
+                self._log_head(cycle.head)
+            if state.figures is not None:
+                state.figures.count_request(self._response.status, state.clock() - self._started)
         if self._forwarded_name:
             self._forwarded_name = ""
         self._response.end()
@@ -566,8 +569,11 @@ class HTTPConnection(Responder):
         if not response.is_head_sent:
             response.keep_alive = False
             response.send_text(error.status, error.detail, error.headers)
-            if cycle is None and self._state.access_log is not None:
-                self._log_refusal()
+            if cycle is None:
+                if self._state.access_log is not None:
+                    self._log_refusal()
+                if self._state.figures is not None:
+                    self._state.figures.count_response(error.status)
         self._end_request()
         if cycle is not None:
             cycle.disconnect(True)

@@ -6,6 +6,7 @@ from math import inf
 from typing import Any, Optional
 
 from .exchange import Exchange
+from .figures import Figures
 from .launch import Launcher, as_coroutine_function
 from .reader import Limits
 from .wire import CommonFields
@@ -23,7 +24,9 @@ class ServerState:
     Attributes:
         clock: what durations are measured with, a function that returns seconds. The event loop's own time may stand
             still within a turn of the loop.
-        times_requests: whether the duration of requests is measured for the access log; if not, it gets 0.
+        times_requests: whether the duration of requests is measured, which `figures` need; if not, the access log gets
+            0.
+        figures: counts responses and durations, or None.
         logs_headers: whether the access log gets the headers too; see `types.AccessLogger`.
         is_tracing: whether connections made and lost are logged, at level TRACE.
         forwarding: called with the scope of a request in which a proxy says something about the client, when that
@@ -43,6 +46,7 @@ class ServerState:
         "access_log",
         "clock",
         "times_requests",
+        "figures",
         "logs_headers",
         "is_tracing",
         "forwarding",
@@ -79,6 +83,7 @@ class ServerState:
         self.access_log = access_log
         self.clock: Any = loop.time
         self.times_requests: bool = access_log is not None
+        self.figures: Optional[Figures] = None
         self.logs_headers: bool = False
         self.is_tracing: bool = False
         self.forwarding: Any = None

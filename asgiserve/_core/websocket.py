@@ -497,7 +497,7 @@ class WebSocketSession(Exchange):
         self._handshake = None
         self._codec = FrameCodec(state.ws_max_size, handshake.deflate)
         self._deadline = self._ping_deadline = state.now + state.ws_ping_interval
-        self._say("[accepted]", 101, 0)
+        self._answered("[accepted]", 101)
         if self._tail:
             self._codec.feed(self._tail)
             self._tail = b""
@@ -543,14 +543,14 @@ class WebSocketSession(Exchange):
         self._response.send_body(body, is_last)
         if is_last:
             self._is_closed_by_app = True
-            self._say(str(self._response.status), self._response.status, 0)
+            self._answered(str(self._response.status), self._response.status)
             self._end(True)
         return self._written()
 
     def _refuse(self, status: int) -> None:
         """Answer the handshake with an error, and close."""
         assert self._response is not None
-        self._say(str(status), status, 0)
+        self._answered(str(status), status)
         self._response.send_text(status, HTTPStatus(status).phrase)
         self._end(True)
 
@@ -633,7 +633,13 @@ class WebSocketSession(Exchange):
         else:
             self._refuse(500)
 
-    # -- logs
+    # -- logs and figures
+
+    def _answered(self, what: str, status: int) -> None:
+        """Account for the answer to the handshake."""
+        if self._state.figures is not None:
+            self._state.figures.count_response(status)
+        self._say(what, status, 0)
 
     def _say(self, what: str, status: int, code: int) -> None:
         """Log how the handshake was answered, or with `code` how the WebSocket ended."""

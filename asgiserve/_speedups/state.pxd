@@ -1,4 +1,5 @@
 from asgiserve._speedups.exchange cimport Exchange
+from asgiserve._speedups.figures cimport Figures
 from asgiserve._speedups.launch cimport Launcher
 from asgiserve._speedups.reader cimport Limits
 from asgiserve._speedups.wire cimport CommonFields
@@ -9,6 +10,7 @@ cdef class ServerState:
     cdef public object access_log
     cdef public object clock
     cdef public bint times_requests
+    cdef public Figures figures
     cdef public bint logs_headers
     cdef public bint is_tracing
     cdef public object forwarding

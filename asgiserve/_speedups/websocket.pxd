@@ -75,6 +75,7 @@ cdef class WebSocketSession(Exchange):
     cdef _end(self, bint lingers)
     cdef _leave(self, int code, str reason)
     cdef _break_denial(self)
+    cdef _answered(self, str what, int status)
     cdef _say(self, what, int status, int code)
     cdef _warn(self, reason)
     cdef _trace(self, message)

@@ -1,0 +1,1 @@
+"""Figures: what the workers say of themselves, and where others read it."""
