@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 from .config import Config
 from .errors import AppError, ClientDisconnected, ConfigError
+from .processes.parent import Parent, is_wanted
 from .server import Server, StartupError
 
 __all__ = ["AppError", "ClientDisconnected", "Config", "ConfigError", "Server", "StartupError", "__version__", "run"]
@@ -21,6 +22,15 @@ def run(app: Any, **options: Any) -> None:
     """Serves `app`, an ASGI application or ``"module:attribute"``, until SIGINT or SIGTERM; takes the options of
     :class:`Config`.
 
+    With ``workers``, ``reload`` or a limit for workers it serves in worker processes, which import the application
+    themselves; as with :mod:`multiprocessing`, the calling program then needs ``if __name__ == "__main__":``.
+
     Raises :class:`ConfigError` for a wrong option and SystemExit (status 3) when the application does not start.
     """
-    Server(Config(app, **options)).run()
+    config = Config(app, **options)
+    if not is_wanted(config):
+        Server(config).run()
+        return
+    status = Parent(config).run()
+    if status:
+        raise SystemExit(status)

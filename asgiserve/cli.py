@@ -6,9 +6,7 @@ known to :mod:`asgiserve.settings`; they are checked by :class:`asgiserve.Config
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import logging
 import os
 import platform
 import signal
@@ -26,12 +24,13 @@ from .errors import ConfigError
 from .importer import LoadError
 from .option_kinds import MULTIPLE
 from .options import BY_NAME, COMMAND_OPTIONS, ENV_PREFIX, NOT_YET, OPTIONS, Option, OptionError
+from .processes import parent
+from .processes.ending import EXIT_INTERRUPTED, flush_output, serve_and_exit
 from .server import EXIT_STARTUP_FAILED, Server
 from .settings import COMMAND_LINE, Setting, gather
 
 PROG = "asgiserve"
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 
 KNOWN = {option.name: option for option in (*OPTIONS, *NOT_YET, *COMMAND_OPTIONS)}
 _OUTPUT_FULL = (errno.ENOSPC, errno.EIO)
@@ -79,7 +78,7 @@ class Command(click.Command):
         except OSError as exc:
             if exc.errno not in _OUTPUT_FULL:
                 raise
-            _flush_output()
+            flush_output()
             _say(f"standard output cannot be written: {exc.strerror}")
             sys.exit(1)
         sys.exit(status if isinstance(status, int) else 0)
@@ -231,37 +230,14 @@ def _print(text: str) -> None:
     click.echo(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
-def _serve(config: Config) -> None:
+def _serve(config: Config) -> NoReturn:
     config.load_stack()
     config.load_tls()
-    server = Server(config)
-    status = 0
-    try:
-        server.run()
-    except KeyboardInterrupt:
-        status = EXIT_INTERRUPTED
-    except SystemExit as exc:
-        if not isinstance(exc.code, int):
-            raise
-        status = exc.code
-    _flush_output()
-    if server.stuck:
-        # What is left behind may hold threads that the interpreter would wait for, for ever.
-        logging.shutdown()
-        os._exit(status)
-    sys.exit(status)
-
-
-def _flush_output() -> None:
-    """Without this, output that nobody reads any more would turn the exit status into 120."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            with contextlib.suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        except AttributeError:
-            pass  # there is no such stream, as under pythonw
+    if parent.is_wanted(config):
+        status = parent.Parent(config).run()
+        flush_output()
+        sys.exit(status)
+    serve_and_exit(Server(config))
 
 
 def build() -> click.Command:

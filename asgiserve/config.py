@@ -133,7 +133,6 @@ class Config:
         ssl_context_factory: Optional[Callable[..., SSLContext]] = None,
         **options: Any,
     ) -> None:
-        self._is_one_wanted = "workers" in options
         take_unserved(options)
         for name in options:
             if name not in BY_NAME:
@@ -179,6 +178,27 @@ class Config:
         changed = [o for o in OPTIONS if o.name != "app" and getattr(self, o.name) != o.default]
         shown = "".join(f", {o.name}={'...' if o.secret else repr(getattr(self, o.name))}" for o in changed)
         return f"Config({self.app!r}{shown})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is loaded: a worker process loads its own."""
+        state = self.__dict__.copy()
+        state.update(tls=None, peers=TrustedPeers(""), loaded=False, loaded_app=None, stack=None, _is_prepared=False)
+        return state
+
+    @property
+    def worker_count(self) -> Optional[int]:
+        """How many worker processes are wanted: ``workers``, else ``$WEB_CONCURRENCY``; None for no workers.
+
+        Raises :class:`asgiserve.ConfigError` for a variable that is no such number.
+        """
+        if self.workers is not None or self.reload:
+            return self.workers
+        text = os.environ.get("WEB_CONCURRENCY")
+        try:
+            count = BY_NAME["workers"].clean(text) if text else None
+        except OptionError as exc:
+            raise OptionError("workers", f"{exc.reason} ($WEB_CONCURRENCY)") from None
+        return None if count == 1 else count  # platforms that want one process do not ask for two
 
     def configure_logging(self) -> None:
         """Applies the logging set-up and the log level; does nothing to handlers when ``log_config`` is None.
@@ -243,8 +263,6 @@ class Config:
         if self.env_file is not None:
             logger.info("Loading environment from '%s'", self.env_file)
         self._prepare_import()
-        if not self._is_one_wanted and os.environ.get("WEB_CONCURRENCY", "1") not in ("", "1"):
-            logger.warning("$WEB_CONCURRENCY asks for workers, but more than one is not served yet")
         if self.proxy_headers or self.proxy_protocol:
             self.peers = self._trusted_peers()
         self.loaded_app, self.interface = importer.build(self.app, self.factory, self.interface, logger.warning)

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from types import FrameType
-from typing import Any, Callable, Iterator, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Sequence
 
 from . import _stack, loops
 from .acceptor import Places, accept_from
@@ -28,10 +28,14 @@ from .config import Config
 from .importer import LoadError
 from .lifespan import Lifespan, LifespanError
 from .logging import TRACE, AccessLog
+from .metrics.snapshot import Snapshot, take
 from .middleware.proxy_headers import ProxyHeaders
 from .proxy_protocol import ProxyProtocol
 from .sockets import BindError, Listeners, open_configured
 from .systemd import Notifier
+
+if TYPE_CHECKING:
+    from .processes.link import WorkerLink
 
 logger = logging.getLogger("asgiserve.error")
 
@@ -43,6 +47,9 @@ TICK = 0.25
 
 CANCEL_GRACE = 2.0
 """Seconds that a cancelled task of the application gets to end."""
+
+LINGER = 5.0
+"""Seconds, at most, that idle connections stay open when another server has taken over."""
 
 BLOCKED = 1.0
 """Seconds after which a signal that the loop has not taken note of means that the loop is blocked."""
@@ -64,9 +71,12 @@ class Server:
     gracefully, from any thread; setting ``force_exit`` stops it without waiting for requests. ``servers`` lists the
     objects that accept connections, each with ``sockets``. ``state`` is the stack's ServerState. ``stuck`` (int)
     counts the tasks and threads that would not end and were left behind.
+
+    `link` is how a worker process talks with its parent; with one, the sockets and their address are the parent's
+    business, and so are the signals that a terminal sends to all processes.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, link: Optional[WorkerLink] = None) -> None:
         self.config = config
         self.started = False
         self.servers: list[Any] = []
@@ -80,7 +90,13 @@ class Server:
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._changed: Optional[asyncio.Event] = None
         self._listeners: Optional[Listeners] = None
-        self._supervisor = Notifier({})  # which is told nothing by a server that was given its sockets by others
+        self._link = link
+        # Who is told how the server is doing: by default nobody, as for a server that was given its sockets by others.
+        self._supervisor: Any = Notifier({}) if link is None else link
+        self._lingers = False
+        self._started_at = 0.0
+        self._lag = 0.0
+        self._tick_due = 0.0
         self._access_log: Optional[AccessLog] = None
         self._ticker: Optional[asyncio.TimerHandle] = None
         self._notifier: Optional[asyncio.Task[None]] = None
@@ -107,6 +123,20 @@ class Server:
     def force_exit(self, value: bool) -> None:
         if value:
             self._raise_urgency(_HURRY)
+
+    def retire(self) -> None:
+        """Stops the server gracefully, with time for its clients: another one serves already.
+
+        Connections between two requests are not closed at once, when a request may be on its way, but behind their
+        next response or when they have been idle for a while.
+        """
+        self._lingers = True
+        self.should_exit = True
+
+    def snapshot(self) -> Snapshot:
+        """How the server is doing, with the longest delay of the event loop since the last call."""
+        lag, self._lag = self._lag, 0.0
+        return take(self.state, self._started_at, lag)
 
     def _raise_urgency(self, urgency: int) -> None:
         self._urgency = max(self._urgency, urgency)
@@ -285,9 +315,11 @@ class Server:
         except OSError as exc:
             self._fail(BindError(f"Cannot accept connections: {exc}"))
         urls = listeners.urls("http" if config.tls is None else "https")
-        for url in urls:
-            logger.info("asgiserve running on %s (Press CTRL+C to quit)", url)
+        if self._link is None:
+            for url in urls:
+                logger.info("asgiserve running on %s (Press CTRL+C to quit)", url)
         self.started = True
+        self._started_at = time.time()
         self._supervisor.ready(loop, f"Running on {', '.join(urls)}")
 
     def _connector(self) -> Callable[[], Any]:
@@ -322,6 +354,10 @@ class Server:
         if loop is None:
             return
         self._ticker = loop.call_later(TICK, self._tick)
+        now = time.monotonic()
+        if self._tick_due:
+            self._lag = max(self._lag, now - self._tick_due)
+        self._tick_due = now + TICK
         if state is None:
             return
         try:
@@ -333,6 +369,8 @@ class Server:
         if self._max_requests is not None and not self.should_exit and state.total_requests >= self._max_requests:
             logger.info("The limit of %d requests is reached.", self._max_requests)
             self.should_exit = True
+        if self._link is not None and self.started:
+            self._link.beat(self.snapshot())
 
     async def _notify(self, callback: Callable[[], Any]) -> None:
         """Calls `callback` now and then; a task of its own, so that one that hangs does not hold the server."""
@@ -350,7 +388,7 @@ class Server:
     async def _drain(self) -> None:
         """Stops accepting and lets the running requests end; it always ends itself, whatever the application does.
 
-        Idle connections close at once. After half of ``timeout_graceful_shutdown`` running applications are told that
+        Idle connections close at once, those of a server that retires after a while. After half of ``timeout_graceful_shutdown`` running applications are told that
         their client left, after all of it their tasks are cancelled and the connections cut.
         """
         self._supervisor.stopping("Shutting down")
@@ -365,9 +403,13 @@ class Server:
             await asyncio.sleep(0)
         logger.info("Shutting down")
         state.stopping = True
-        self._tell("shutdown")
         bound = self.config.timeout_graceful_shutdown
         half = None if bound is None else bound / 2
+        if self._lingers:
+            linger = min(LINGER, *(limit for limit in (half, self.config.timeout_keep_alive) if limit is not None))
+            await self._quiet(linger, _HURRY)
+            half = None if half is None else half - linger
+        self._tell("shutdown")
         if not await self._quiet(half, _HURRY, announce=True) and self._urgency < _HURRY:
             self._tell("disconnect_app")
             await self._quiet(half, _HURRY)
@@ -440,14 +482,16 @@ class Server:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        wanted = [signal.SIGINT, signal.SIGTERM]
-        if sys.platform == "win32":
-            wanted.append(signal.SIGBREAK)
+        wanted = [signal.SIGTERM]
+        if self._link is None:
+            wanted.append(signal.SIGINT)
+            if sys.platform == "win32":
+                wanted.append(signal.SIGBREAK)
         earlier: list[tuple[signal.Signals, Any]] = []
         try:
             for number in wanted:
                 earlier.append((number, signal.signal(number, self._on_signal)))
-            if self.config.is_ssl and hasattr(signal, "SIGHUP"):
+            if self.config.is_ssl and self._link is None and hasattr(signal, "SIGHUP"):
                 earlier.append((signal.SIGHUP, signal.signal(signal.SIGHUP, self._on_hangup)))
             yield
         finally:

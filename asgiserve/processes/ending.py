@@ -1,0 +1,45 @@
+"""Serving as the whole purpose of a process: it ends with the server, whatever the application left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+from typing import NoReturn, Optional, Sequence
+
+from ..server import Server
+
+EXIT_INTERRUPTED = 130
+
+
+def serve_and_exit(server: Server, sockets: Optional[Sequence[socket.socket]] = None) -> NoReturn:
+    """Runs the server, then ends the process: with status 0 after a graceful stop, 3 when the server did not start."""
+    status = 0
+    try:
+        server.run(sockets)
+    except KeyboardInterrupt:
+        status = EXIT_INTERRUPTED
+    except SystemExit as exc:
+        if not isinstance(exc.code, int):
+            raise
+        status = exc.code
+    flush_output()
+    if server.stuck:
+        # What is left behind may hold threads that the interpreter would wait for, for ever.
+        logging.shutdown()
+        os._exit(status)
+    sys.exit(status)
+
+
+def flush_output() -> None:
+    """Without this, output that nobody reads any more would turn the exit status into 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except AttributeError:
+            pass  # there is no such stream, as under pythonw

@@ -1,0 +1,80 @@
+"""What a worker and its parent say to each other, over two one-way pipes.
+
+A pipe that is closed is a message too: the other process has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from multiprocessing.connection import Connection
+from typing import Any, Callable, NamedTuple, Optional
+
+from ..metrics.snapshot import Snapshot
+
+READY = "ready"
+"""The worker accepts connections."""
+BEAT = "beat"
+"""The worker's event loop goes round; with a :class:`Snapshot`."""
+STOPPING = "stopping"
+"""The worker drains."""
+
+RETIRE = "retire"
+"""Another worker has taken over: stop, and let clients take their time."""
+STOP = "stop"
+"""Stop; each further one means more of a hurry, as a signal does."""
+
+
+class Message(NamedTuple):
+    """What a worker says. ``snapshot`` comes with BEAT."""
+
+    kind: str
+    snapshot: Optional[Snapshot] = None
+
+
+class WorkerLink:
+    """The worker's end. The server tells it how it is doing, as it would tell systemd.
+
+    Nothing here waits for the parent: what does not fit into the pipe, because the parent does not read, is dropped.
+    A message is written at once and as a whole, for it is smaller than what a pipe takes in one piece.
+    """
+
+    def __init__(self, orders: Connection, news: Connection) -> None:
+        self._orders = orders
+        self._news = news
+
+    def open(self, on_order: Callable[[str], Any]) -> None:
+        """Starts calling `on_order` with each order, in a thread; with STOP when the parent has ended."""
+        if hasattr(os, "set_blocking"):
+            with contextlib.suppress(OSError):  # Windows, whose pipes are of another kind
+                os.set_blocking(self._news.fileno(), False)
+        threading.Thread(target=self._listen, args=(on_order,), name="asgiserve-orders", daemon=True).start()
+
+    def _listen(self, on_order: Callable[[str], Any]) -> None:
+        while True:
+            try:
+                order = self._orders.recv()
+            except (EOFError, OSError):
+                on_order(STOP)
+                return
+            on_order(order)
+
+    def _tell(self, message: Message) -> None:
+        with contextlib.suppress(OSError):  # the pipe is full or closed
+            self._news.send(message)
+
+    def ready(self, loop: Any, status: str) -> None:
+        """The worker accepts connections."""
+        self._tell(Message(READY))
+
+    def beat(self, snapshot: Snapshot) -> None:
+        """The event loop goes round."""
+        self._tell(Message(BEAT, snapshot))
+
+    def stopping(self, status: str) -> None:
+        """The drain begins."""
+        self._tell(Message(STOPPING))
+
+    def close(self) -> None:
+        """The server has ended. The pipes close with the process."""

@@ -1,0 +1,216 @@
+"""The parent of the workers: its event loop, the signals, the listening sockets, and who else is told.
+
+What is done about workers is decided in :mod:`.supervisor`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from functools import partial
+from typing import Any, Callable, Iterator, Optional
+
+from .. import loops
+from ..config import Config
+from ..options import OptionError
+from ..server import EXIT_STARTUP_FAILED
+from ..sockets import BindError, Listeners, open_configured
+from ..systemd import Notifier
+from .link import Message
+from .process import WorkerProcess
+from .supervisor import Supervisor, Worker
+
+logger = logging.getLogger("asgiserve.error")
+
+TICK = 0.25
+"""Seconds between two looks at the workers."""
+
+_IS_WINDOWS = sys.platform == "win32"
+
+
+def is_wanted(config: Config) -> bool:
+    """Whether the settings need worker processes, and a parent that watches them.
+
+    Raises :class:`asgiserve.ConfigError`.
+    """
+    if config.reload or config.worker_count is not None:
+        return True
+    limits = (config.limit_max_requests, config.limit_worker_age, config.limit_worker_memory)
+    # An application that is an object cannot be handed to workers; a server in one process stops at its limit.
+    return isinstance(config.app, str) and any(limit is not None for limit in limits)
+
+
+class Parent:
+    """Serves with worker processes until stopped.
+
+    Raises :class:`asgiserve.ConfigError` for settings that cannot be handed to another process.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        _check(config)
+        self._listeners: Optional[Listeners] = None
+        self._notifier = Notifier({})
+        self._supervisor: Any = None
+        self._news: Any = None  # an event: there is something to look at
+        self._is_up = False
+
+    def run(self) -> int:
+        """Returns the exit status: 0 after a graceful stop, 3 when the application did not start."""
+        runner = loops.Runner(_new_loop)
+        return runner.run(self._main())
+
+    async def _main(self) -> int:
+        config = self.config
+        loop = asyncio.get_running_loop()
+        config.configure_logging()
+        logger.info("Started parent process [%d]", os.getpid())
+        try:
+            self._listeners = open_configured(config)
+        except BindError as exc:
+            logger.error("%s", exc)
+            return EXIT_STARTUP_FAILED
+        self._notifier = _take_notifier()
+        self._news = asyncio.Event()
+        self._supervisor = Supervisor(config, partial(self._start, loop), time.monotonic())
+        try:
+            with self._signals(loop):
+                await self._watch(loop)
+        finally:
+            self._notifier.close()
+            self._close_sockets()
+        logger.info("Finished parent process [%d]", os.getpid())
+        status: int = self._supervisor.exit_status
+        return status
+
+    async def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Lets the supervisor look at the workers until all is over."""
+        supervisor = self._supervisor
+        while supervisor.exit_status is None:
+            supervisor.tick(time.monotonic())
+            if supervisor.is_complete and not self._is_up:
+                self._is_up = True
+                self._say_where(loop)
+            if supervisor.exit_status is None:
+                self._news.clear()
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), TICK)
+
+    def _start(self, loop: asyncio.AbstractEventLoop, worker: Worker) -> WorkerProcess:
+        assert self._listeners is not None
+
+        def on_message(message: Message) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed
+                loop.call_soon_threadsafe(self._hear, worker, message)
+
+        return WorkerProcess(self.config, self._listeners.sockets, on_message, f"asgiserve-worker-{worker.slot}")
+
+    def _hear(self, worker: Worker, message: Message) -> None:
+        self._supervisor.hear(worker, message, time.monotonic())
+        if self._supervisor.is_complete and not self._is_up:
+            self._look()
+
+    def _look(self) -> None:
+        """Has the supervisor look at its workers now."""
+        self._news.set()
+
+    def _say_where(self, loop: asyncio.AbstractEventLoop) -> None:
+        assert self._listeners is not None
+        urls = self._listeners.urls("https" if self.config.is_ssl else "http")
+        for url in urls:
+            logger.info("asgiserve running on %s (Press CTRL+C to quit)", url)
+        self._notifier.ready(loop, f"Running on {', '.join(urls)}")
+
+    def _close_sockets(self) -> None:
+        """Takes the address away; a worker that still accepts has the sockets too."""
+        if self._listeners is not None:
+            self._listeners.remove()
+            self._listeners.close()
+            self._listeners = None
+
+    # -- signals
+
+    @contextlib.contextmanager
+    def _signals(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+        """Handles signals meanwhile; those of a thread that is not the main one are left to the program around us."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        earlier: list[tuple[int, Any]] = []
+        try:
+            for number, action in self._actions().items():
+                earlier.append((number, signal.getsignal(number)))
+                if _IS_WINDOWS:
+                    signal.signal(number, lambda *_, action=action: loop.call_soon_threadsafe(action))
+                else:
+                    loop.add_signal_handler(number, action)
+            yield
+        finally:
+            for number, handler in earlier:
+                if not _IS_WINDOWS:
+                    loop.remove_signal_handler(number)
+                # None: a handler that was not set from Python, which Python cannot put back.
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _actions(self) -> dict[int, Callable[[], None]]:
+        found: dict[str, Callable[[], None]] = {
+            "SIGINT": self._stop,
+            "SIGTERM": self._stop,
+            "SIGBREAK": self._stop,
+            "SIGHUP": self._restart,
+            "SIGTTIN": self._add,
+            "SIGTTOU": self._remove,
+            "SIGCHLD": self._look,
+        }
+        return {getattr(signal, name): action for name, action in found.items() if hasattr(signal, name)}
+
+    def _stop(self) -> None:
+        if not self._supervisor.is_stopping:
+            self._notifier.stopping("Shutting down")
+            logger.info("Shutting down the workers. (Press CTRL+C again to hurry)")
+            self._close_sockets()
+        self._supervisor.stop(time.monotonic())
+        self._look()
+
+    def _restart(self) -> None:
+        self._supervisor.restart(time.monotonic())
+        self._look()
+
+    def _add(self) -> None:
+        self._supervisor.add(time.monotonic())
+        self._look()
+
+    def _remove(self) -> None:
+        self._supervisor.remove(time.monotonic())
+        self._look()
+
+
+def _check(config: Config) -> None:
+    """Whether a new process can be given these settings. Raises :class:`asgiserve.ConfigError`."""
+    name = "reload" if config.reload else "workers"
+    if not isinstance(config.app, str):
+        raise OptionError(name, "the application has to be given as module:attribute, for other processes to import it")
+    try:
+        pickle.dumps(config)
+    except Exception as exc:
+        raise OptionError(name, f"the settings cannot be handed to another process: {exc}") from None
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    # Hardly anything goes on in it: no reason to load another one.
+    return asyncio.ProactorEventLoop() if _IS_WINDOWS else asyncio.SelectorEventLoop()
+
+
+def _take_notifier() -> Notifier:
+    """The notifier of this process. The variables that name it are taken away: workers speak with their parent."""
+    notifier = Notifier(os.environ)
+    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
+        os.environ.pop(name, None)
+    return notifier

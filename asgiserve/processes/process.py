@@ -1,0 +1,86 @@
+"""One worker process, as the parent sees it: started, told, killed, and known to have ended."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+import socket
+import threading
+from multiprocessing.connection import Connection
+from typing import Callable, Optional, Sequence
+
+from ..config import Config
+from . import worker
+from .link import Message, WorkerLink
+
+#: A new interpreter for each worker: what the parent holds stays out of it, on every platform.
+_context = multiprocessing.get_context("spawn")
+
+
+class WorkerProcess:
+    """A process that serves on `sockets`.
+
+    `on_message` is called with each message of the worker, in a thread of its own.
+
+    ``pid`` (int). Raises OSError when the process cannot be started.
+    """
+
+    def __init__(
+        self, config: Config, sockets: Sequence[socket.socket], on_message: Callable[[Message], None], name: str
+    ) -> None:
+        orders, self._orders = _context.Pipe(duplex=False)
+        self._news, news = _context.Pipe(duplex=False)
+        self._process = _context.Process(
+            target=worker.main, args=(config, list(sockets), WorkerLink(orders, news)), name=name
+        )
+        try:
+            self._process.start()
+        except BaseException:
+            self._orders.close()
+            self._news.close()
+            raise
+        finally:
+            # With these ends open here, nobody would see that the other process has ended.
+            orders.close()
+            news.close()
+        self.pid: int = self._process.pid or 0
+        threading.Thread(target=_listen, args=(self._news, on_message), name=f"{name}-news", daemon=True).start()
+
+    def tell(self, order: str) -> None:
+        """Sends RETIRE or STOP."""
+        with contextlib.suppress(OSError):  # it has ended, which is seen soon
+            self._orders.send(order)
+
+    def kill(self) -> None:
+        """Ends the process at once."""
+        self._process.kill()
+
+    def exit_status(self) -> Optional[int]:
+        """None while the process runs; then its exit status, negative for the signal that killed it."""
+        return self._process.exitcode
+
+    def close(self) -> None:
+        """Lets go of a process that has ended."""
+        self._orders.close()
+        self._process.close()
+
+
+def _listen(news: Connection, on_message: Callable[[Message], None]) -> None:
+    try:
+        while True:
+            on_message(news.recv())
+    except (EOFError, OSError):
+        pass
+    finally:
+        news.close()
+
+
+def describe_exit(status: int) -> str:
+    """How a process ended, in a few words: ``exit status 1``, ``killed by SIGSEGV``."""
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"killed by signal {-status}"
