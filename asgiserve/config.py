@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from . import _stack, importer, loops
 from . import logging as logs
+from .errors import ConfigError
 from .logging import LOGGING_CONFIG
 from .options import BY_NAME, OPTIONS, Option, OptionError, UnknownOption, nearest, take_unserved
 from .trust import DEFAULT_PEERS, TrustedPeers
@@ -159,6 +160,9 @@ class Config:
         if ssl_context_factory is not None and not callable(ssl_context_factory):
             raise OptionError("ssl_context_factory", f"{ssl_context_factory!r} is not a function")
         self.ssl_context_factory = ssl_context_factory
+        self._unload()
+
+    def _unload(self) -> None:
         self.tls: Optional[TLS] = None  # set by load_tls()
         #: Set by load(): who is trusted to say whom a request is from.
         self.peers: TrustedPeers = TrustedPeers("")
@@ -181,9 +185,12 @@ class Config:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is loaded: a worker process loads its own."""
-        state = self.__dict__.copy()
-        state.update(tls=None, peers=TrustedPeers(""), loaded=False, loaded_app=None, stack=None, _is_prepared=False)
-        return state
+        loaded = ("tls", "peers", "loaded", "_is_prepared", "loaded_app", "stack")
+        return {name: value for name, value in self.__dict__.items() if name not in loaded}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._unload()
 
     @property
     def worker_count(self) -> Optional[int]:
@@ -197,7 +204,7 @@ class Config:
         try:
             count = BY_NAME["workers"].clean(text) if text else None
         except OptionError as exc:
-            raise OptionError("workers", f"{exc.reason} ($WEB_CONCURRENCY)") from None
+            raise ConfigError(f"$WEB_CONCURRENCY: {exc.reason}") from None
         return None if count == 1 else count  # platforms that want one process do not ask for two
 
     def configure_logging(self) -> None:

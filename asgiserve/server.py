@@ -248,8 +248,9 @@ class Server:
     def _say_what_serves(self) -> None:
         assert self._loop is not None
         stack = self.config.stack
-        logger.info("stack: %s, %s", stack.name, stack.parser)
-        logger.info("loop: %s", loops.describe(self._loop))
+        level = logging.INFO if self._link is None else logging.DEBUG  # once is enough
+        logger.log(level, "stack: %s, %s", stack.name, stack.parser)
+        logger.log(level, "loop: %s", loops.describe(self._loop))
 
     def _open(self, sockets: Optional[Sequence[socket.socket]]) -> None:
         config = self.config
@@ -388,8 +389,9 @@ class Server:
     async def _drain(self) -> None:
         """Stops accepting and lets the running requests end; it always ends itself, whatever the application does.
 
-        Idle connections close at once, those of a server that retires after a while. After half of ``timeout_graceful_shutdown`` running applications are told that
-        their client left, after all of it their tasks are cancelled and the connections cut.
+        Idle connections close at once, those of a server that retires after a while. After half of
+        ``timeout_graceful_shutdown`` running applications are told that their client left, after all of it their tasks
+        are cancelled and the connections cut.
         """
         self._supervisor.stopping("Shutting down")
         if self._listeners is not None:

@@ -32,7 +32,7 @@ logger = logging.getLogger("asgiserve.error")
 TICK = 0.25
 """Seconds between two looks at the workers."""
 
-_IS_WINDOWS = sys.platform == "win32"
+_IS_WINDOWS = sys.platform == "win32"  # where loops know no signals
 
 
 def is_wanted(config: Config) -> bool:
@@ -72,6 +72,8 @@ class Parent:
         loop = asyncio.get_running_loop()
         config.configure_logging()
         logger.info("Started parent process [%d]", os.getpid())
+        config.load_stack()
+        logger.info("stack: %s, %s", config.stack.name, config.stack.parser)
         try:
             self._listeners = open_configured(config)
         except BindError as exc:
@@ -205,7 +207,7 @@ def _check(config: Config) -> None:
 
 def _new_loop() -> asyncio.AbstractEventLoop:
     # Hardly anything goes on in it: no reason to load another one.
-    return asyncio.ProactorEventLoop() if _IS_WINDOWS else asyncio.SelectorEventLoop()
+    return asyncio.SelectorEventLoop()
 
 
 def _take_notifier() -> Notifier:

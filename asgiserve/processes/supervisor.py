@@ -10,6 +10,7 @@ first: the old worker is asked to go when the new one is ready. One swap goes on
 from __future__ import annotations
 
 import collections
+import itertools
 import logging
 import random
 import time
@@ -241,9 +242,7 @@ class Supervisor:
 
     # -- the life of a worker
 
-    def _launch(self) -> Optional[Worker]:
-        taken = {worker.slot for worker in self._workers if worker.phase != LEAVING}
-        slot = next(number for number in range(1, len(taken) + 2) if number not in taken)
+    def _launch(self, slot: int) -> Optional[Worker]:
         worker = Worker(slot, self._now)
         try:
             worker.process = self._start(worker)
@@ -420,7 +419,8 @@ class Supervisor:
             # One at first: what keeps it from starting would keep all of them, and is said once.
             wanted = min(wanted, 1 - len(there))
         for _ in range(wanted):
-            if self._launch() is None:
+            taken = {worker.slot for worker in self._of(BOOTING, SERVING)}
+            if self._launch(next(number for number in itertools.count(1) if number not in taken)) is None:
                 return
 
     def _go_on_swapping(self) -> None:
@@ -428,7 +428,7 @@ class Supervisor:
             swap = self._swaps.popleft()
             if swap.old not in self._workers or swap.old.phase == LEAVING:
                 continue
-            swap.new = self._launch()
+            swap.new = self._launch(swap.old.slot)
             if swap.new is not None:
                 self._swap = swap
 

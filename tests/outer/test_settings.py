@@ -274,14 +274,25 @@ def test_gather_names_the_origins():
 # -- $WEB_CONCURRENCY
 
 
-def test_workers_that_the_platform_asks_for(monkeypatch, caplog):
-    write("one_app.py", APP)
-    monkeypatch.syspath_prepend(os.getcwd())
-    monkeypatch.setenv("WEB_CONCURRENCY", "4")
-    Config("one_app:app", workers=1).load()
-    assert caplog.text == ""
-    Config("one_app:app").load()
-    assert "WEB_CONCURRENCY" in caplog.text
+@pytest.mark.parametrize(
+    ("text", "options", "count"),
+    [
+        ("4", {}, 4),
+        ("4", {"workers": 2}, 2),
+        ("4", {"workers": 1}, 1),
+        ("1", {}, None),
+        ("", {}, None),
+        ("4", {"reload": True}, None),
+    ],
+)
+def test_workers_that_the_platform_asks_for(monkeypatch, text, options, count):
+    monkeypatch.setenv("WEB_CONCURRENCY", text)
+    assert Config("one_app:app", **options).worker_count == count
+
+
+def test_a_platform_that_asks_for_what_is_no_number(monkeypatch, refused):
+    monkeypatch.setenv("WEB_CONCURRENCY", "many")
+    assert refused("one_app:app") == "$WEB_CONCURRENCY: 'many' is not a whole number"
 
 
 # -- --print-config
