@@ -12,7 +12,6 @@ __version__ = "0.1.0"
 
 from .config import Config
 from .errors import AppError, ClientDisconnected, ConfigError
-from .processes.parent import Parent, is_wanted
 from .server import Server, StartupError
 
 __all__ = ["AppError", "ClientDisconnected", "Config", "ConfigError", "Server", "StartupError", "__version__", "run"]
@@ -28,9 +27,11 @@ def run(app: Any, **options: Any) -> None:
     Raises :class:`ConfigError` for a wrong option and SystemExit (status 3) when the application does not start.
     """
     config = Config(app, **options)
-    if not is_wanted(config):
+    if not config.needs_parent:
         Server(config).run()
         return
+    from .processes.parent import Parent  # it takes time to load, and most do not need it
+
     status = Parent(config).run()
     if status:
         raise SystemExit(status)

@@ -24,7 +24,6 @@ from .errors import ConfigError
 from .importer import LoadError
 from .option_kinds import MULTIPLE
 from .options import BY_NAME, COMMAND_OPTIONS, ENV_PREFIX, NOT_YET, OPTIONS, Option, OptionError
-from .processes import parent
 from .processes.ending import EXIT_INTERRUPTED, flush_output, serve_and_exit
 from .server import EXIT_STARTUP_FAILED, Server
 from .settings import COMMAND_LINE, Setting, gather
@@ -233,8 +232,10 @@ def _print(text: str) -> None:
 def _serve(config: Config) -> NoReturn:
     config.load_stack()
     config.load_tls()
-    if parent.is_wanted(config):
-        status = parent.Parent(config).run()
+    if config.needs_parent:
+        from .processes.parent import Parent  # it takes time to load, and most do not need it
+
+        status = Parent(config).run()
         flush_output()
         sys.exit(status)
     serve_and_exit(Server(config))

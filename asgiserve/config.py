@@ -207,6 +207,18 @@ class Config:
             raise ConfigError(f"$WEB_CONCURRENCY: {exc.reason}") from None
         return None if count == 1 else count  # platforms that want one process do not ask for two
 
+    @property
+    def needs_parent(self) -> bool:
+        """Whether the settings ask for worker processes, and for a parent that watches them.
+
+        Raises :class:`asgiserve.ConfigError`.
+        """
+        if self.reload or self.worker_count is not None:
+            return True
+        limits = (self.limit_max_requests, self.limit_worker_age, self.limit_worker_memory)
+        # An application that is an object cannot be handed to workers; a server in one process stops at its limit.
+        return isinstance(self.app, str) and any(limit is not None for limit in limits)
+
     def configure_logging(self) -> None:
         """Applies the logging set-up and the log level; does nothing to handlers when ``log_config`` is None.
 

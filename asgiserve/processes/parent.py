@@ -35,18 +35,6 @@ TICK = 0.25
 _IS_WINDOWS = sys.platform == "win32"  # where loops know no signals
 
 
-def is_wanted(config: Config) -> bool:
-    """Whether the settings need worker processes, and a parent that watches them.
-
-    Raises :class:`asgiserve.ConfigError`.
-    """
-    if config.reload or config.worker_count is not None:
-        return True
-    limits = (config.limit_max_requests, config.limit_worker_age, config.limit_worker_memory)
-    # An application that is an object cannot be handed to workers; a server in one process stops at its limit.
-    return isinstance(config.app, str) and any(limit is not None for limit in limits)
-
-
 class Parent:
     """Serves with worker processes until stopped.
 

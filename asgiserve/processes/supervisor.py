@@ -16,6 +16,7 @@ import random
 import time
 from typing import Any, Callable, Iterable, Mapping, Optional, Protocol
 
+from ..config import Config
 from ..metrics.snapshot import Snapshot, Totals
 from ..metrics.snapshot import Worker as WorkerView
 from ..server import CANCEL_GRACE, EXIT_STARTUP_FAILED
@@ -91,8 +92,8 @@ class Supervisor:
     sums up what workers that ended had counted.
     """
 
-    def __init__(self, config: Any, start: Callable[[Worker], Process], now: float) -> None:
-        self.target: int = max(1, config.workers or 1)
+    def __init__(self, config: Config, start: Callable[[Worker], Process], now: float) -> None:
+        self.target: int = config.worker_count or 1
         self.exit_status: Optional[int] = None
         self.is_complete = False
         self.restarts: dict[str, int] = collections.Counter()
