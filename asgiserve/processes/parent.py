@@ -49,6 +49,7 @@ class Parent:
         self._supervisor: Any = None
         self._news: Any = None  # an event: there is something to look at
         self._is_up = False
+        self._is_restarting = False
 
     def run(self) -> int:
         """Returns the exit status: 0 after a graceful stop, 3 when the application did not start."""
@@ -88,6 +89,9 @@ class Parent:
             if supervisor.is_complete and not self._is_up:
                 self._is_up = True
                 self._say_where(loop)
+            if self._is_restarting and not supervisor.is_swapping:
+                self._is_restarting = False
+                self._notifier.reloaded()
             if supervisor.exit_status is None:
                 self._news.clear()
                 with contextlib.suppress(asyncio.TimeoutError):
@@ -170,6 +174,11 @@ class Parent:
         self._look()
 
     def _restart(self) -> None:
+        if self._supervisor.is_stopping:
+            return
+        if self._is_up:
+            self._is_restarting = True
+            self._notifier.reloading()
         self._supervisor.restart(time.monotonic())
         self._look()
 

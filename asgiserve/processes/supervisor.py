@@ -126,6 +126,11 @@ class Supervisor:
         """Whether the end has begun."""
         return self._urgency > 0
 
+    @property
+    def is_swapping(self) -> bool:
+        """Whether workers are being replaced."""
+        return self._swap is not None or bool(self._swaps)
+
     # -- what happens
 
     def hear(self, worker: Worker, message: Message, now: float) -> None:
