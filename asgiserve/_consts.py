@@ -1,5 +1,6 @@
 """Numbers and names that both stacks share. Plain ints: compiled modules type them in their .pxd."""
 
+import os
 from http import HTTPStatus
 
 #: The log level below DEBUG.
@@ -195,3 +196,6 @@ CLOSE_SERVICE_RESTART = 1012
 #: What goes out behind a head, of a response or of a frame, is copied behind it up to this size, so that both are one
 #: buffer.
 COPY_LIMIT = 16 * 1024
+
+#: Whether bytes can go from a file to a socket inside the kernel.
+HAS_SENDFILE = hasattr(os, "sendfile")

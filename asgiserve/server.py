@@ -304,7 +304,7 @@ class Server:
         if config.proxy_headers:
             self.state.forwarding = ProxyHeaders(config.peers, config.forwarded_headers)
         self.state.tick(loop.time(), time.time())
-        if config.limit_max_requests is not None:
+        if config.limit_max_requests is not None and self._link is None:  # the parent counts the requests of workers
             self._max_requests = config.limit_max_requests + random.randint(0, config.limit_max_requests_jitter)
         try:
             listeners.listen(config.backlog)

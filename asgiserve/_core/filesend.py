@@ -14,7 +14,7 @@ from asyncio import shield
 from stat import S_ISDIR, S_ISREG
 from typing import Any, Optional
 
-from .._consts import SENDING_FILE
+from .._consts import HAS_SENDFILE, SENDING_FILE
 from ..errors import AppError, ClientDisconnected
 from .flow import Step
 from .output import Drained, Output
@@ -23,8 +23,6 @@ from .response import ResponseWriter
 PATHSEND = "http.response.pathsend"
 ZEROCOPYSEND = "http.response.zerocopysend"
 
-#: Whether bytes can go from a file to a socket inside the kernel.
-HAS_SENDFILE = hasattr(os, "sendfile")
 #: Bytes of a file, or less, that are read whole.
 WHOLE_SIZE = 64 * 1024
 #: Bytes that are read at a time.

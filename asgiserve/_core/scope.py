@@ -3,7 +3,7 @@
 from typing import Any, Optional
 from urllib.parse import unquote_to_bytes
 
-from .filesend import HAS_SENDFILE
+from .._consts import HAS_SENDFILE
 from .head import RequestHead
 
 #: (host, port), or (socket path, None), or None where the transport does not know.

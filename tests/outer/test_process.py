@@ -301,3 +301,17 @@ def test_the_disk_of_the_access_log_is_full(start):
     process.popen.send_signal(signal.SIGTERM)
     assert process.wait() == 0
     assert_clean(process)
+
+
+def test_only_what_serves_is_loaded(stack, tmp_path):
+    """The other stack, and what is for workers alone, would cost memory and time at each start."""
+    (tmp_path / "app.py").write_text("async def app(scope, receive, send): ...\n")
+    code = (
+        "import sys, asgiserve.cli; asgiserve.Config('app:app', http=sys.argv[1]).load();"
+        "print(*(name for name in ('h11', 'asgiserve._speedups.parser', 'multiprocessing') if name in sys.modules))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code, HTTP[stack.name]], cwd=tmp_path, capture_output=True, text=True, timeout=TIMEOUT
+    )
+    assert found.stderr == ""
+    assert found.stdout.split() == {"compiled": ["asgiserve._speedups.parser"], "pure": ["h11"]}[stack.name]
