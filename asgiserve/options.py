@@ -428,7 +428,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "timeout_worker_boot",
         "seconds",
-        300.0,
+        300,
         _PROCESSES,
         "Seconds that a worker may take until it serves; none waits for ever.",
         optional=True,
@@ -437,7 +437,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "timeout_worker_healthcheck",
         "seconds",
-        30.0,
+        30,
         _PROCESSES,
         "Seconds that a worker's event loop may be blocked before it is replaced; none lets it be.",
         optional=True,
