@@ -7,6 +7,7 @@ version; but no socket is involved, so what is counted is the server's own work.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, Callable
 
 from asgiserve import Config, loops
@@ -62,11 +63,16 @@ class Driver:
 
     :param stack: the ``asgiserve._stack.Stack`` to drive.
     :param app: the ASGI application.
+    :param figures: whether responses are counted, as with ``--metrics-bind``.
     """
 
-    def __init__(self, stack: Any, app: Any) -> None:
+    def __init__(self, stack: Any, app: Any, figures: bool = False) -> None:
         self.loop = loops.factory("auto")()
         self.state = stack.ServerState(app, Config(app), self.loop)
+        if figures:
+            self.state.clock = time.perf_counter
+            self.state.times_requests = True
+            self.state.figures = stack.Figures()
         self.connection = stack.HTTPConnection(self.state)
         self.sink = Sink()
         self.connection.connection_made(self.sink)
