@@ -93,6 +93,7 @@ class Server:
         self._link = link
         # Who is told how the server is doing: by default nobody, as for a server that was given its sockets by others.
         self._supervisor: Any = Notifier({}) if link is None else link
+        self._beats_to: Any = link  # who is told the figures
         self._lingers = False
         self._started_at = 0.0
         self._lag = 0.0
@@ -200,6 +201,7 @@ class Server:
             return
         self._say_what_serves()
         self._open(sockets)
+        await self._open_metrics()
         lifespan = Lifespan(
             config.loaded_app, config.lifespan, config.timeout_lifespan_startup, config.timeout_lifespan_shutdown
         )
@@ -263,6 +265,19 @@ class Server:
         except BindError as exc:
             self._fail(exc)
 
+    async def _open_metrics(self) -> None:
+        """Serves metrics and probes, unless a parent does that."""
+        if self._link is not None or self.config.metrics_bind is None:
+            return
+        from .metrics.alone import Alone  # it takes time to load, and most do not need it
+
+        assert self._loop is not None
+        self._supervisor = self._beats_to = Alone(self.config, self._supervisor)
+        try:
+            await self._beats_to.start(self._loop)
+        except BindError as exc:
+            self._fail(exc)
+
     def _fail(self, exc: Exception) -> None:
         logger.error("%s", exc)
         raise StartupError(str(exc)) from None
@@ -298,6 +313,9 @@ class Server:
         self.state = config.stack.ServerState(config.loaded_app, config, loop, log)
         self.state.clock = time.perf_counter
         self.state.times_requests = log is not None and access_log.needs_duration
+        if config.metrics_bind is not None:
+            self.state.times_requests = True
+            self.state.figures = config.stack.Figures()
         self.state.logs_headers = access_log.needs_headers
         self.state.is_tracing = logger.isEnabledFor(TRACE)
         self.state.lifespan_state = lifespan.state
@@ -370,8 +388,8 @@ class Server:
         if self._max_requests is not None and not self.should_exit and state.total_requests >= self._max_requests:
             logger.info("The limit of %d requests is reached.", self._max_requests)
             self.should_exit = True
-        if self._link is not None and self.started:
-            self._link.beat(self.snapshot())
+        if self._beats_to is not None and self.started:
+            self._beats_to.beat(self.snapshot())
 
     async def _notify(self, callback: Callable[[], Any]) -> None:
         """Calls `callback` now and then; a task of its own, so that one that hangs does not hold the server."""

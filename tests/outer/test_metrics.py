@@ -1,4 +1,4 @@
-"""Metrics: what a worker says of itself, the sums over workers, and what is made of them for readers."""
+"""Metrics: what a worker says of itself, the sums over workers, and the text that Prometheus reads."""
 
 from __future__ import annotations
 
@@ -9,34 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from asgiserve.metrics import snapshot as snapshots
-from asgiserve.metrics.snapshot import BUCKETS, Snapshot, Totals, Worker, take, total
+from asgiserve.metrics.snapshot import Worker, take, total
+from asgiserve.metrics.status import About, Lags
 
+from .figures import FakeSource, latency, ready, snapshot
 
-def snapshot(**values):
-    """A Snapshot with these figures; the rest is 0."""
-    nothing = Snapshot(0.0, 0, 0, 0, 0, 0.0, 0, (0,) * 5, (0,) * (len(BUCKETS) + 1), 0.0)
-    return nothing._replace(**values)
-
-
-def latency(**at):
-    """Counts of the histogram: latency(b0=3) has 3 in the first bucket."""
-    return tuple(at.get(f"b{index}", 0) for index in range(len(BUCKETS) + 1))
-
-
-class FakeSource:
-    """What a parent would know of its workers."""
-
-    def __init__(self, *workers, ready=True, restarts=None):
-        self.list = list(workers)
-        self.ready = ready
-        self.restarts = restarts or {}
-        self.past = Totals()
-
-    def workers(self):
-        return self.list
-
-    def is_ready(self):
-        return self.ready
+ABOUT = About("1.2", "pure", "h11 0.16", "CPython 3.13", 100.0)
 
 
 # -- snapshots
@@ -125,3 +103,149 @@ def test_sums_keep_what_ended_workers_did():
         assert sums.latency == latency(b0=5, b3=1)
         assert sums.latency_sum == 0.75
     assert source.past.requests == 5
+
+
+# -- delays
+
+
+def test_the_worst_delay_is_kept_for_a_while():
+    worker = Worker(0, 10, "ready", 0.0, snapshot(lag=2.0))
+    source = FakeSource(worker)
+    lags = Lags(source)
+    lags.look(1000.0)
+    source.list[0] = worker = worker._replace(snapshot=snapshot(lag=0.25))
+    for now in (1010.0, 1029.0, 1030.0, 1059.0):
+        lags.look(now)
+        assert lags.worst(worker) == 2.0, now
+    lags.look(1061.0)
+    assert lags.worst(worker) == 0.25
+
+
+def test_another_process_has_delays_of_its_own():
+    source = FakeSource(Worker(0, 10, "ready", 0.0, snapshot(lag=2.0)))
+    lags = Lags(source)
+    lags.look(1.0)
+    assert lags.worst(Worker(0, 11, "ready", 0.0, snapshot(lag=0.125))) == 0.125
+    assert lags.worst(Worker(0, 12, "booting", 0.0, None)) == 0.0
+
+
+# -- the text for Prometheus
+
+
+@pytest.fixture
+def metrics():
+    """Gives a function for what Prometheus reads of a source: {name: value}, {name{label=value}: value}."""
+    pytest.importorskip("prometheus_client", reason="the library is an extra")
+    from prometheus_client.parser import text_string_to_metric_families
+
+    from asgiserve.metrics.exposition import Exposition
+
+    def read(source, accept=""):
+        lags = Lags(source)
+        text, media_type = Exposition(source, ABOUT, lags).text(accept)
+        assert media_type.startswith("text/plain; version=")
+        found = {}
+        for family in text_string_to_metric_families(text.decode()):
+            assert family.documentation.endswith(".")
+            for sample in family.samples:
+                labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
+                key = sample.name + (f"{{{labels}}}" if labels else "")
+                assert key not in found, f"{key} is there twice"
+                assert key.startswith("asgiserve_")
+                found[key] = sample.value
+        return found
+
+    return read
+
+
+def test_what_serves(metrics):
+    found = metrics(ready())
+    info = "asgiserve_build_info{parser=h11 0.16,python=CPython 3.13,stack=pure,version=1.2}"
+    assert found[info] == 1
+    assert found["asgiserve_start_time_seconds"] == 100.0
+    assert found["asgiserve_ready"] == 1
+    assert metrics(FakeSource(ready=False))["asgiserve_ready"] == 0
+
+
+def test_sums_over_workers(metrics):
+    one = snapshot(requests=5, active=1, connections=4, tasks=2, responses=(1, 2, 3, 4, 5))
+    two = snapshot(requests=6, active=2, connections=5, tasks=3, responses=(0, 1, 1, 1, 1))
+    found = metrics(FakeSource(Worker(0, 1, "ready", 0.0, one), Worker(1, 2, "ready", 0.0, two)))
+    assert found["asgiserve_requests_total"] == 11
+    assert found["asgiserve_requests_in_flight"] == 3
+    assert found["asgiserve_connections"] == 9
+    assert found["asgiserve_tasks"] == 5
+    counts = [found[f"asgiserve_responses_total{{status={name}}}"] for name in snapshots.CLASSES]
+    assert counts == [1, 3, 4, 5, 6]
+
+
+def test_the_histogram_is_cumulative(metrics):
+    found = metrics(ready(latency=latency(b0=1, b4=2, b13=3), latency_sum=99.5))
+    name = "asgiserve_request_duration_seconds"
+    bounds = ["0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1.0", "2.5", "5.0", "10.0"]
+    counts = [found[f"{name}_bucket{{le={bound}}}"] for bound in [*bounds, "+Inf"]]
+    assert counts == [1, 1, 1, 1] + [3] * 9 + [6]
+    assert found[f"{name}_count"] == 6
+    assert found[f"{name}_sum"] == 99.5
+
+
+def test_workers_by_phase_and_restarts_by_reason(metrics):
+    workers = [Worker(n, n, phase, 0.0, None) for n, phase in enumerate(["ready", "ready", "booting"])]
+    found = metrics(FakeSource(*workers, restarts={"crash": 2, "age": 1}))
+    assert [found[f"asgiserve_workers{{phase={phase}}}"] for phase in snapshots.PHASES] == [1, 2, 0]
+    replaced = {name: found[f"asgiserve_worker_restarts_total{{reason={name}}}"] for name in snapshots.REASONS}
+    assert replaced == {**dict.fromkeys(snapshots.REASONS, 0), "crash": 2, "age": 1}
+
+
+def test_each_worker(metrics):
+    one = Worker(0, 1, "ready", 0.0, snapshot(lag=0.25, memory=1024, started=500.0))
+    two = Worker(1, 2, "ready", 0.0, snapshot(lag=0.5, memory=2048, started=600.0))
+    found = metrics(FakeSource(one, two, Worker(2, 3, "booting", 0.0, None)))
+    for slot, (lag, memory, started) in enumerate([(0.25, 1024, 500.0), (0.5, 2048, 600.0)]):
+        assert found[f"asgiserve_worker_loop_lag_seconds{{worker={slot}}}"] == lag
+        assert found[f"asgiserve_worker_memory_bytes{{worker={slot}}}"] == memory
+        assert found[f"asgiserve_worker_start_time_seconds{{worker={slot}}}"] == started
+    assert not any("worker=2" in key for key in found)
+
+
+def test_two_workers_of_one_slot_are_one_line(metrics):
+    """While one replaces the other. The line is the new one's as soon as it has figures."""
+    old = Worker(0, 1, "stopping", 10.0, snapshot(memory=1000, requests=5))
+    new = Worker(0, 2, "ready", 20.0, snapshot(memory=2000, requests=1))
+    for workers in ([old, new], [new, old]):
+        found = metrics(FakeSource(*workers))
+        assert found["asgiserve_worker_memory_bytes{worker=0}"] == 2000
+        assert found["asgiserve_requests_total"] == 6
+    found = metrics(FakeSource(old, new._replace(snapshot=None)))
+    assert found["asgiserve_worker_memory_bytes{worker=0}"] == 1000
+
+
+def test_counters_never_fall(metrics):
+    source = ready(requests=5, responses=(0, 5, 0, 0, 0), latency=latency(b0=5), latency_sum=0.5)
+
+    def counters():
+        return {
+            key: value
+            for key, value in metrics(source).items()
+            if key.partition("{")[0].endswith(("_total", "_bucket", "_count", "_sum"))
+        }
+
+    before = counters()
+    source.past.add(source.list.pop().snapshot)
+    source.restarts["crash"] = 1
+    after = counters()
+    assert len(before) > 20
+    assert all(after[key] >= value for key, value in before.items())
+    assert after["asgiserve_requests_total"] == 5
+
+
+def test_other_metrics_of_the_process_stay_out(metrics):
+    import prometheus_client
+
+    mine = prometheus_client.Counter("the_application_has", "Something.")
+    mine.inc()
+    try:
+        assert metrics(ready())
+        assert "asgiserve" not in prometheus_client.generate_latest().decode()
+    finally:
+        prometheus_client.REGISTRY.unregister(mine)

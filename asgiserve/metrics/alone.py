@@ -1,0 +1,64 @@
+"""Alone: the figures of a server that has no parent, which serves them itself."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+
+from ..config import Config
+from ..systemd import Notifier
+from .endpoint import Endpoint
+from .snapshot import Snapshot, Totals, Worker
+
+
+class Alone:
+    """The :class:`.snapshot.Source` of one server in one process: its only worker, which is never replaced.
+
+    It stands between the server and `notifier`, and hears what that hears.
+    """
+
+    def __init__(self, config: Config, notifier: Notifier) -> None:
+        assert config.metrics_bind is not None
+        self.restarts: dict[str, int] = {}
+        self.past = Totals()
+        self.reloading = notifier.reloading
+        self.reloaded = notifier.reloaded
+        self._notifier = notifier
+        self._worker = Worker(0, os.getpid(), "booting", time.time(), None)
+        self._endpoint = Endpoint(config.metrics_bind, self, config)
+
+    # -- for the endpoint
+
+    def workers(self) -> list[Worker]:
+        """The server."""
+        return [self._worker]
+
+    def is_ready(self) -> bool:
+        """Whether it serves, and no drain has begun."""
+        return self._worker.phase == "ready"
+
+    # -- for the server
+
+    async def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Serves the endpoint. Raises :class:`asgiserve.addresses.BindError`."""
+        await self._endpoint.start(loop)
+
+    def ready(self, loop: asyncio.AbstractEventLoop, status: str) -> None:
+        """The server accepts connections."""
+        self._worker = self._worker._replace(phase="ready")
+        self._notifier.ready(loop, status)
+
+    def beat(self, snapshot: Snapshot) -> None:
+        """The server has new figures."""
+        self._worker = self._worker._replace(snapshot=snapshot)
+
+    def stopping(self, status: str) -> None:
+        """The server drains. The endpoint goes on."""
+        self._worker = self._worker._replace(phase="stopping")
+        self._notifier.stopping(status)
+
+    def close(self) -> None:
+        """The server has ended."""
+        self._endpoint.stop()
+        self._notifier.close()
