@@ -70,11 +70,14 @@ class Server:
     ``started`` (bool) is True once connections are accepted, and stays so. Setting ``should_exit`` stops the server
     gracefully, from any thread; setting ``force_exit`` stops it without waiting for requests. ``servers`` lists the
     objects that accept connections, each with ``sockets``. ``state`` is the stack's ServerState. ``stuck`` (int)
-    counts the tasks and threads that would not end and were left behind.
+    counts the tasks and threads that would not end and were left behind. Without ``handles_signals`` (bool) signals are
+    left to those who run the server.
 
     `link` is how a worker process talks with its parent; with one, the sockets and their address are the parent's
     business, and so are the signals that a terminal sends to all processes.
     """
+
+    handles_signals = True
 
     def __init__(self, config: Config, link: Optional[WorkerLink] = None) -> None:
         self.config = config
@@ -499,7 +502,7 @@ class Server:
         Plain handlers, not those of the loop: they leave alone what others set up on the loop, can be put back
         exactly as they were, and run even while the loop is blocked.
         """
-        if threading.current_thread() is not threading.main_thread():
+        if not self.handles_signals or threading.current_thread() is not threading.main_thread():
             yield
             return
         wanted = [signal.SIGTERM]

@@ -349,7 +349,7 @@ class HTTPConnection(Responder):
 
     def _start_request(self, head: RequestHead, body_ended: bool) -> None:
         state = self._state
-        self._response.begin(head, head.keep_alive and not state.stopping)
+        self._response.begin(head, head.keep_alive and not state.stopping and state.timeout_keep_alive > 0.0)
         self._is_continue_due = head.expect_continue
         self._drained = 0
         self._started = state.clock() if state.times_requests else 0.0

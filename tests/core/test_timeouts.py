@@ -184,6 +184,13 @@ def test_keep_alive_timeout_is_an_option(stack):
     assert client.closed
 
 
+def test_without_time_to_be_idle_the_response_says_that_the_connection_closes(stack):
+    client = serve(stack, hello, timeout_keep_alive=0)
+    client.feed(GET)
+    assert client.closed
+    assert b"\r\nconnection: close\r\n" in client.output().lower()
+
+
 # -- body: 408, the application sees a disconnect
 
 
