@@ -180,7 +180,7 @@ class AsgiserveWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         if self._server is None:
             self.alive = False
             sys.exit(0)
-        self._server.retire()
+        self._server.should_exit = True
 
     def handle_quit(self, sig: int, frame: Optional[FrameType]) -> None:
         """SIGINT and SIGQUIT: running requests are cancelled. A terminal's Ctrl+C brings both."""
@@ -221,6 +221,8 @@ class _Server(Server):
     def __init__(self, config: Config, worker: AsgiserveWorker) -> None:
         super().__init__(config)
         self._worker = worker
+        # Other workers accept while this one ends, at --max-requests and, as far as a worker can know, at SIGTERM.
+        self._lingers = not worker.cfg.reload
         self._beating: Optional[asyncio.TimerHandle] = None
 
     async def serve(self, sockets: Optional[Sequence[socket.socket]] = None) -> None:
