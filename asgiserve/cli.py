@@ -51,8 +51,28 @@ class Value(click.ParamType):  # type: ignore[type-arg]  # generic for type chec
         return [CompletionItem(word) for word in words if word.startswith(incomplete)]
 
 
-class Command(click.Command):
-    """The command: help in groups, errors in one line."""
+class Program(click.Command):
+    """A command whose errors are one line."""
+
+    def main(self, args: Any = None, prog_name: Any = None, *rest: Any, **extra: Any) -> Any:
+        extra["standalone_mode"] = False
+        try:
+            status = super().main(args, self.name, **extra)
+        except click.UsageError as exc:
+            _exit_usage(exc.format_message())
+        except click.exceptions.Abort:
+            sys.exit(EXIT_INTERRUPTED)
+        except OSError as exc:
+            if exc.errno not in _OUTPUT_FULL:
+                raise
+            flush_output()
+            _say(f"standard output cannot be written: {exc.strerror}")
+            sys.exit(1)
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+class Command(Program):
+    """The command that serves: help in groups."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -65,22 +85,6 @@ class Command(click.Command):
         for group, records in groups.items():
             with formatter.section(group):
                 formatter.write_dl([(name.ljust(_COLUMN), text) for name, text in records], col_max=_COLUMN)
-
-    def main(self, args: Any = None, prog_name: Any = None, *rest: Any, **extra: Any) -> Any:
-        extra["standalone_mode"] = False
-        try:
-            status = super().main(args, PROG, **extra)
-        except click.UsageError as exc:
-            _exit_usage(exc.format_message())
-        except click.exceptions.Abort:
-            sys.exit(EXIT_INTERRUPTED)
-        except OSError as exc:
-            if exc.errno not in _OUTPUT_FULL:
-                raise
-            flush_output()
-            _say(f"standard output cannot be written: {exc.strerror}")
-            sys.exit(1)
-        sys.exit(status if isinstance(status, int) else 0)
 
 
 def _say(message: str) -> None:
@@ -261,7 +265,8 @@ def build() -> click.Command:
         params=[*map(_parameter, (*OPTIONS, *COMMAND_OPTIONS)), *later, version],
         help="Serve the application APP, given as module:attribute.\n\n"
         f"Defaults are in brackets. Each option can also be set in the environment, as in {ENV_PREFIX}PORT=8080, and"
-        " in a file, see --config. The command line wins over the environment, and that over the file.",
+        " in a file, see --config. The command line wins over the environment, and that over the file.\n\n"
+        f"{PROG} top shows what the workers of a running server do, see {PROG} top --help.",
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
 
@@ -275,6 +280,10 @@ def main() -> None:
     # already, and another signal must not turn its exit status into "killed".
     signal.signal(signal.SIGTERM, _end)
     try:
+        if sys.argv[1:2] == ["top"]:  # no application: those have a colon in them
+            from .metrics import top
+
+            top.build(Program, f"{PROG} top").main(sys.argv[2:])
         command.main()
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -10,6 +10,7 @@ import re
 import pytest
 
 from asgiserve import cli
+from asgiserve.metrics import top
 from asgiserve.options import OPTIONS
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -31,7 +32,7 @@ def test_the_reference_is_the_option_table():
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
 def test_flags_in_commands_exist(page):
     known = {flag for param in cli.command.params for flag in (*param.opts, *param.secondary_opts)}
-    known |= {"--help"}
+    known |= {flag for param in top.build(cli.Program, "asgiserve top").params for flag in param.opts} | {"--help"}
     text = page.read_text(encoding="utf-8")
     commands = re.findall(r"^\s*(?:\$ )?(?:\w+=\S+ )*(?:python -m )?asgiserve (.*)$", text, re.M)
     used = {flag for command in commands for flag in re.findall(r"(?:^|\s)(--[a-z][\w-]*)", command.split(" #")[0])}
