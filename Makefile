@@ -24,7 +24,7 @@ $(BUILD_STAMP): FORCE
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: FORCE help serve test test-fast lint format types build bench bench-http bench-websocket autobahn reference docs annotate sdist wheel clean
+.PHONY: FORCE help serve test test-fast lint format types build bench bench-http bench-websocket instructions autobahn reference docs annotate sdist wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 	/' | expand -t 16
@@ -64,6 +64,9 @@ bench-http: $(BUILD_STAMP) $(BENCH_STAMP) ## compare with other servers under lo
 
 bench-websocket: $(BUILD_STAMP) $(BENCH_STAMP) ## compare with other servers over WebSocket; needs a C compiler
 	$(PY) -m bench.websocket $(ARGS)
+
+instructions: $(BUILD_STAMP) ## check that no request has become dearer, in machine instructions; needs valgrind
+	$(PY) -m bench.instructions --check $(ARGS)
 
 reference: $(ENV_STAMP) ## write docs/reference.md from the option table
 	$(PY) docs/generate.py

@@ -1,1 +1,7 @@
-"""Benchmarks: `bench.http` loads servers, `bench/micro` times the core, `bench.instructions` counts instructions."""
+"""Benchmarks: `bench.http` and `bench.websocket` load servers, `bench/micro` times the core, `bench.instructions`
+counts."""
+
+from pathlib import Path
+
+#: The checkout.
+ROOT = Path(__file__).resolve().parents[1]

@@ -7,20 +7,31 @@ from typing import Any
 
 from .http import apps
 from .http.workloads import WORKLOADS
+from .websocket import apps as websocket_apps
+from .websocket.workloads import WORKLOADS as WEBSOCKET_WORKLOADS
 
 ROWS = {row.name: row for row in WORKLOADS}
+WEBSOCKET_ROWS = {row.name: row for row in WEBSOCKET_WORKLOADS}
 READ_SIZE = 64 * 1024
 
 
 @dataclass(frozen=True)
 class Case:
-    """``reads`` are the bytes of the calls of data_received() that make ``responses`` requests."""
+    """``reads`` are the bytes of the calls of data_received() that make ``responses`` responses, each with ``body``.
+
+    With ``logs`` every request is logged as JSON, with ``figures`` counted as for ``--metrics-bind``. After an
+    ``opening`` handshake there are no more requests: the reads are messages then, and ``body`` is the frame that
+    answers them.
+    """
 
     name: str
     app: Any
     reads: list[bytes]
     body: bytes
     responses: int = 1
+    logs: bool = False
+    figures: bool = False
+    opening: bytes = b""
 
 
 def _split(data: bytes) -> list[bytes]:
@@ -32,6 +43,11 @@ def _chunked(chunk: bytes, count: int) -> bytes:
     return head + (b"%x\r\n%b\r\n" % (len(chunk), chunk)) * count + b"0\r\n\r\n"
 
 
+_UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: bench.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
 CASES = {
     case.name: case
     for case in (
@@ -42,5 +58,14 @@ CASES = {
         Case("post-64k", apps.echo, _split(ROWS["post-64k"].request), ROWS["post-64k"].expected),
         Case("chunked", apps.count, [_chunked(b"c" * 1024, 16)], b"16384"),
         Case("stream", apps.stream, [ROWS["stream"].request], b"400\r\n" + apps.CHUNK),
+        Case("log-json", apps.plaintext, [ROWS["plaintext"].request], apps.TEXT, logs=True),
+        Case("metrics", apps.plaintext, [ROWS["plaintext"].request], apps.TEXT, figures=True),
+        Case(
+            "websocket",
+            websocket_apps.echo,
+            [WEBSOCKET_ROWS["echo-64"].sent],
+            WEBSOCKET_ROWS["echo-64"].expected,
+            opening=_UPGRADE,
+        ),
     )
 }

@@ -10,9 +10,8 @@ import time
 from pathlib import Path
 from typing import Callable
 
+from . import ROOT
 from .rounds import Plan
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def names(known: list[str]) -> Callable[[str], list[str]]:

@@ -7,10 +7,14 @@ version; but no socket is involved, so what is counted is the server's own work.
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import time
 from typing import Any, Callable
 
 from asgiserve import Config, loops
+from asgiserve.logging import AccessLog, JSONFormatter
+from asgiserve.logging.streams import StreamHandler
 
 from .cases import Case
 
@@ -24,6 +28,7 @@ class Sink:
         self.pieces: list[bytes] = []
         self.write: Callable[[bytes], None] = self.pieces.append
         self.closing = False
+        self.protocol: Any = None
         self.extra = {"peername": ("127.0.0.1", 50000), "sockname": ("127.0.0.1", 8000)}
 
     def writelines(self, pieces: list[bytes]) -> None:
@@ -33,6 +38,10 @@ class Sink:
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Addresses of a loopback connection."""
         return self.extra.get(name, default)
+
+    def set_protocol(self, protocol: Any) -> None:
+        """Deliver to another protocol from now on."""
+        self.protocol = protocol
 
     def close(self) -> None:
         """Remember it; a benchmark that gets here is wrong."""
@@ -59,55 +68,116 @@ class Sink:
 
 
 class Driver:
-    """A connection ready for requests.
+    """A connection ready for the requests of a case.
 
     :param stack: the ``asgiserve._stack.Stack`` to drive.
-    :param app: the ASGI application.
-    :param figures: whether responses are counted, as with ``--metrics-bind``.
     """
 
-    def __init__(self, stack: Any, app: Any, figures: bool = False) -> None:
+    def __init__(self, stack: Any, case: Case) -> None:
+        self.case = case
         self.loop = loops.factory("auto")()
-        self.state = stack.ServerState(app, Config(app), self.loop)
-        if figures:
-            self.state.clock = time.perf_counter
+        access_log = _access_log(self.loop) if case.logs else None
+        self.state = stack.ServerState(case.app, Config(case.app), self.loop, access_log and access_log.log)
+        self.state.clock = time.perf_counter
+        if case.figures:
             self.state.times_requests = True
             self.state.figures = stack.Figures()
-        self.connection = stack.HTTPConnection(self.state)
+        if access_log is not None:
+            self.state.times_requests = access_log.needs_duration
+            self.state.logs_headers = access_log.needs_headers
         self.sink = Sink()
-        self.connection.connection_made(self.sink)
+        self.sink.protocol = stack.HTTPConnection(self.state)
+        self.sink.protocol.connection_made(self.sink)
 
-    def run(self, case: Case, times: int) -> None:
-        """Deliver the reads of a case, one call of data_received() each, and wait for the responses, so many times."""
-        self.loop.run_until_complete(self._run(case, times))
+    def run(self, times: int) -> None:
+        """Deliver the reads of the case, one call of data_received() each, and wait for the responses, so many
+        times."""
+        self.loop.run_until_complete(self._run(times))
         self.sink.pieces.clear()
 
-    async def _run(self, case: Case, times: int) -> None:
-        received, state = self.connection.data_received, self.state
+    async def _run(self, times: int) -> None:
+        received, state, responses = self.sink.protocol.data_received, self.state, self.case.responses
         due = state.total_requests
         for _ in range(times):
-            due += case.responses
-            for data in case.reads:
+            due += responses
+            for data in self.case.reads:
                 received(data)
             # Pipelined requests start one after the other, so none may be active while some are still to come.
             while state.active or state.total_requests < due:  # noqa: ASYNC110, the server has no hook for this
                 await asyncio.sleep(0)
 
-    def check(self, case: Case) -> None:
-        """Run a case twice and look at what comes back.
+    def check(self) -> None:
+        """Run the case twice and look at what comes back.
 
         :raises AssertionError: it is not what the case says, with status 200.
         :raises asyncio.TimeoutError: a response is missing.
         """
         for _ in range(2):
-            self.loop.run_until_complete(asyncio.wait_for(self._run(case, 1), CHECK_TIMEOUT))
-            output = b"".join(self.sink.pieces)
-            self.sink.pieces.clear()
-            assert output.count(b"HTTP/1.1 200 OK\r\n") == case.responses, output[:200]
-            assert output.count(b"\r\n\r\n" + case.body) == case.responses, output[:200]
+            output = self._once()
+            assert output.count(b"HTTP/1.1 200 OK\r\n") == self.case.responses, output[:200]
+            assert output.count(b"\r\n\r\n" + self.case.body) == self.case.responses, output[:200]
             assert not self.sink.closing
+
+    def _once(self) -> bytes:
+        self.loop.run_until_complete(asyncio.wait_for(self._run(1), CHECK_TIMEOUT))
+        output = b"".join(self.sink.pieces)
+        self.sink.pieces.clear()
+        return output
 
     def close(self) -> None:
         """Drop the connection and the loop."""
-        self.connection.connection_lost(None)
+        self.sink.protocol.connection_lost(None)
+        self.loop.run_until_complete(asyncio.sleep(0))  # a WebSocket's application ends
         self.loop.close()
+
+
+class WebSocketDriver(Driver):
+    """A WebSocket ready for the messages of a case: every read is one, and is answered by one write."""
+
+    def __init__(self, stack: Any, case: Case) -> None:
+        super().__init__(stack, case)
+        self.sink.protocol.data_received(case.opening)
+        self.loop.run_until_complete(asyncio.wait_for(self._answers(1), CHECK_TIMEOUT))
+        answer = b"".join(self.sink.pieces)
+        assert answer.startswith(b"HTTP/1.1 101 "), answer
+        self.sink.pieces.clear()
+
+    async def _answers(self, due: int) -> None:
+        while len(self.sink.pieces) < due:  # noqa: ASYNC110, the server has no hook for this
+            await asyncio.sleep(0)
+
+    async def _run(self, times: int) -> None:
+        received, pieces = self.sink.protocol.data_received, self.sink.pieces
+        due = len(pieces)
+        for _ in range(times):
+            for data in self.case.reads:
+                due += 1
+                received(data)
+                while len(pieces) < due:  # noqa: ASYNC110, the server has no hook for this
+                    await asyncio.sleep(0)
+
+    def check(self) -> None:
+        """Run the case twice and compare what comes back."""
+        for _ in range(2):
+            assert self._once() == self.case.body * len(self.case.reads)
+            assert not self.sink.closing
+
+
+def _access_log(loop: Any) -> AccessLog:
+    """An access log in JSON that is written nowhere."""
+    logger = logging.getLogger("asgiserve.access")
+    if not logger.handlers:
+        handler = StreamHandler(open(os.devnull, "w"))  # noqa: SIM115, lives as long as the program
+        handler.setFormatter(JSONFormatter())
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+    access_log = AccessLog(loop)
+    # Lines are written when a batch is full, not by the clock, which is of no use where programs run slowly.
+    access_log.INTERVAL = 3600.0
+    return access_log
+
+
+def connect(stack: Any, case: Case) -> Driver:
+    """The right driver for a case."""
+    return WebSocketDriver(stack, case) if case.opening else Driver(stack, case)

@@ -6,7 +6,8 @@ import argparse
 import shutil
 import sys
 
-from ..command import ROOT, arguments, plan, say, unwind_on_termination
+from .. import ROOT
+from ..command import arguments, plan, say, unwind_on_termination
 from ..page import environment
 from ..rounds import Plan, Results
 from ..servers import Chosen, choose

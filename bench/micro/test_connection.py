@@ -6,7 +6,7 @@ import pytest
 
 from asgiserve._stack import Stack
 from bench.cases import CASES
-from bench.driver import Driver
+from bench.driver import connect
 
 from .conftest import Measure
 
@@ -17,7 +17,7 @@ EXCHANGES = 100
 def test_connection(name: str, stack: Stack, measure: Measure) -> None:
     """100 times the reads of a case."""
     case = CASES[name]
-    driver = Driver(stack, case.app)
-    driver.check(case)
-    measure(f"connection: {name}", lambda: driver.run(case, EXCHANGES), EXCHANGES * case.responses)
+    driver = connect(stack, case)
+    driver.check()
+    measure(f"connection: {name}", lambda: driver.run(EXCHANGES), EXCHANGES * case.responses)
     driver.close()

@@ -8,7 +8,8 @@ import sys
 import tempfile
 from dataclasses import replace
 
-from ..command import ROOT, arguments, plan, say, unwind_on_termination
+from .. import ROOT
+from ..command import arguments, plan, say, unwind_on_termination
 from ..page import environment
 from ..rounds import Plan, Results
 from ..servers import Chosen, choose
