@@ -12,11 +12,10 @@ import platform
 import signal
 import sys
 from types import FrameType
-from typing import Any, Mapping, NoReturn, Optional
+from typing import TYPE_CHECKING, Any, Mapping, NoReturn, Optional
 
 import click
 from click.core import ParameterSource
-from click.shell_completion import CompletionItem
 
 from . import __version__, _stack, loops, show_config
 from .config import Config
@@ -27,6 +26,9 @@ from .options import BY_NAME, COMMAND_OPTIONS, ENV_PREFIX, NOT_YET, OPTIONS, Opt
 from .processes.ending import EXIT_INTERRUPTED, flush_output, serve_and_exit
 from .server import EXIT_STARTUP_FAILED, Server
 from .settings import COMMAND_LINE, Setting, gather
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 PROG = "asgiserve"
 EXIT_USAGE = 2
@@ -44,6 +46,8 @@ class Value(click.ParamType):  # type: ignore[type-arg]  # generic for type chec
         self.name = option.kind
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem  # which click itself loads only to complete
+
         option = self.option
         if option.kind == "path" or option.metavar == "FILE":
             return [CompletionItem(incomplete, type="dir" if option.metavar == "DIRECTORY" else "file")]

@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Any, Callable, NamedTuple, Optional
 
 from .middleware.asgi2 import ASGI2Middleware
-from .middleware.wsgi import WSGIMiddleware
 from .options import OptionError, nearest
 
 
@@ -120,7 +119,13 @@ def _as_it_is(app: Any) -> Any:
     return app
 
 
-_ADAPTERS: dict[str, Callable[[Any], Any]] = {"asgi3": _as_it_is, "asgi2": ASGI2Middleware, "wsgi": WSGIMiddleware}
+def _wsgi(app: Any) -> Any:
+    from .middleware.wsgi import WSGIMiddleware  # which most applications do not need
+
+    return WSGIMiddleware(app)
+
+
+_ADAPTERS: dict[str, Callable[[Any], Any]] = {"asgi3": _as_it_is, "asgi2": ASGI2Middleware, "wsgi": _wsgi}
 
 _REFUSALS = {
     "factory": "{name} takes no parameters, so it is not an application: {what}",

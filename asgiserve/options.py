@@ -9,7 +9,6 @@ This module must not know click, the environment or the server. Bad values raise
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -633,5 +632,7 @@ BY_NAME: dict[str, Option] = {option.name: option for option in OPTIONS}
 
 def nearest(name: str, names: Optional[list[str]] = None) -> Optional[str]:
     """The known option name that looks most like `name`, or None."""
+    import difflib  # for mistakes only
+
     found = difflib.get_close_matches(name, list(BY_NAME) if names is None else names, n=1, cutoff=0.6)
     return found[0] if found else None

@@ -10,8 +10,11 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+
+import asgiserve
 
 from .serving import HTTP, TIMEOUT, Process, loop_names
 
@@ -311,7 +314,12 @@ def test_only_what_serves_is_loaded(stack, tmp_path):
         "print(*(name for name in ('h11', 'asgiserve._speedups.parser', 'multiprocessing') if name in sys.modules))"
     )
     found = subprocess.run(
-        [sys.executable, "-c", code, HTTP[stack.name]], cwd=tmp_path, capture_output=True, text=True, timeout=TIMEOUT
+        [sys.executable, "-c", code, HTTP[stack.name]],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(asgiserve.__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
     )
     assert found.stderr == ""
     assert found.stdout.split() == {"compiled": ["asgiserve._speedups.parser"], "pure": ["h11"]}[stack.name]
