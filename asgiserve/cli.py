@@ -204,6 +204,10 @@ def _check(config: Config) -> int:
 
     config.load_stack()
     config.load_tls()
+    if config.needs_parent:
+        from .processes.parent import Parent
+
+        Parent(config)
     runner = loops.Runner(config.loop_factory())
     try:
         config.configure_logging()

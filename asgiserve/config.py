@@ -219,6 +219,13 @@ class Config:
         # An application that is an object cannot be handed to workers; a server in one process stops at its limit.
         return isinstance(self.app, str) and any(limit is not None for limit in limits)
 
+    def warn_of_idle_options(self) -> None:
+        """Logs which options have no effect because of others."""
+        idle = [name for name in ("reload_dirs", "reload_includes", "reload_excludes") if getattr(self, name)]
+        if idle and not self.reload:
+            flags = ", ".join(BY_NAME[name].flag for name in idle)
+            logger.warning("No effect without --reload: %s", flags)
+
     def configure_logging(self) -> None:
         """Applies the logging set-up and the log level; does nothing to handlers when ``log_config`` is None.
 

@@ -199,6 +199,8 @@ class Server:
         config = self.config
         config.configure_logging()
         logger.info("Started server process [%d]", os.getpid())
+        if self._link is None:
+            config.warn_of_idle_options()
         self._load()
         if self.should_exit:
             return

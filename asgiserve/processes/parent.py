@@ -25,6 +25,7 @@ from ..sockets import BindError, Listeners, open_configured
 from ..systemd import Notifier
 from .link import Message
 from .process import WorkerProcess
+from .reload import Watcher, describe, forget_bytecode
 from .supervisor import Supervisor, Worker
 
 logger = logging.getLogger("asgiserve.error")
@@ -50,6 +51,8 @@ class Parent:
         self._news: Any = None  # an event: there is something to look at
         self._is_up = False
         self._is_restarting = False
+        self._watcher = Watcher(config) if config.reload else None
+        self._changed: set[str] = set()  # files that changed since the last start of a worker
 
     def run(self) -> int:
         """Returns the exit status: 0 after a graceful stop, 3 when the application did not start."""
@@ -61,6 +64,7 @@ class Parent:
         loop = asyncio.get_running_loop()
         config.configure_logging()
         logger.info("Started parent process [%d]", os.getpid())
+        config.warn_of_idle_options()
         config.load_stack()
         logger.info("stack: %s, %s", config.stack.name, config.stack.parser)
         try:
@@ -72,7 +76,7 @@ class Parent:
         self._news = asyncio.Event()
         self._supervisor = Supervisor(config, partial(self._start, loop), time.monotonic())
         try:
-            with self._signals(loop):
+            with self._signals(loop), self._watching_files(loop):
                 await self._watch(loop)
         finally:
             self._notifier.close()
@@ -104,11 +108,36 @@ class Parent:
             with contextlib.suppress(RuntimeError):  # the loop has been closed
                 loop.call_soon_threadsafe(self._hear, worker, message)
 
+        forget_bytecode(self._changed)
+        self._changed.clear()
         return WorkerProcess(self.config, self._listeners.sockets, on_message, f"asgiserve-worker-{worker.slot}")
 
     def _hear(self, worker: Worker, message: Message) -> None:
         self._supervisor.hear(worker, message, time.monotonic())
         if self._supervisor.is_complete and not self._is_up:
+            self._look()
+
+    @contextlib.contextmanager
+    def _watching_files(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+        """Hears of changed files meanwhile, when they are to be watched."""
+        if self._watcher is None:
+            yield
+            return
+
+        def on_change(changed: set[str]) -> None:
+            loop.call_soon_threadsafe(self._reload, changed)
+
+        self._watcher.start(on_change)
+        try:
+            yield
+        finally:
+            self._watcher.stop()
+
+    def _reload(self, changed: set[str]) -> None:
+        if not self._supervisor.is_stopping:
+            logger.info("%s. Reloading...", describe(changed))
+            self._changed |= changed
+            self._supervisor.reload(time.monotonic())
             self._look()
 
     def _look(self) -> None:

@@ -214,8 +214,8 @@ class Supervisor:
             if worker.phase != LEAVING:
                 worker.process.tell(STOP)
                 worker.phase = LEAVING
-            worker.hurried_at = now + RELOAD_BOUND / 2
-            worker.deadline = now + RELOAD_BOUND
+                worker.hurried_at = now + RELOAD_BOUND / 2
+                worker.deadline = now + RELOAD_BOUND
         self._proceed()
 
     def stop(self, now: float) -> None:
@@ -231,6 +231,8 @@ class Supervisor:
             worker.process.tell(STOP)
             worker.phase = LEAVING
             worker.deadline = self._until(self._drain_bound() if self._urgency == 1 else HURRIED)
+            if self._config.reload and self._urgency == 1:
+                worker.hurried_at = now + RELOAD_BOUND / 2  # who develops does not wait for his own browser
         self._proceed()
 
     def retire(self, now: float) -> None:
@@ -299,12 +301,13 @@ class Supervisor:
             if worker.deadline is not None and now >= worker.deadline:
                 self._kill(worker, "it does not end in time")
         elif worker.phase == BOOTING:
-            bound = config.timeout_worker_boot
+            bound = None if config.reload else config.timeout_worker_boot
             if bound is not None and now - worker.since > bound:
                 self.restarts["boot"] += 1
                 self._kill(worker, f"it does not serve after {bound:g} seconds")
         else:
-            bound = config.timeout_worker_healthcheck
+            # Who develops may have stopped it at a breakpoint.
+            bound = None if config.reload else config.timeout_worker_healthcheck
             if bound is not None and now - worker.heard > bound:
                 self.restarts["hang"] += 1
                 self._kill(worker, f"its event loop has been blocked for {bound:g} seconds")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import socket
+import sys
 from typing import Any, Sequence
 
 from ..config import Config
@@ -22,6 +25,8 @@ def main(config: Config, sockets: Sequence[socket.socket], link: WorkerLink) -> 
         if hasattr(signal, name):
             # Not SIG_IGN, which the programs that the application starts would inherit.
             signal.signal(getattr(signal, name), _leave_it)
+    if config.reload:
+        _take_terminal()
     server = Server(config, link)
 
     def obey(order: str) -> None:
@@ -32,6 +37,12 @@ def main(config: Config, sockets: Sequence[socket.socket], link: WorkerLink) -> 
 
     link.open(obey)
     serve_and_exit(server, sockets)
+
+
+def _take_terminal() -> None:
+    """Lets a debugger read from the terminal: multiprocessing gives its processes an empty standard input."""
+    with contextlib.suppress(OSError):  # there is none
+        sys.stdin = os.fdopen(0, closefd=False)
 
 
 def _leave_it(number: int, frame: Any) -> None:

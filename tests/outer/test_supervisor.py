@@ -523,3 +523,29 @@ def test_reload_while_booting():
     fleet.supervisor.reload(fleet.now)
     fleet.exit(0, -15)
     assert len(fleet.started) == 2
+
+
+def test_reload_bounds_do_not_move_with_further_changes():
+    fleet = serve(reload=True)
+    for _ in range(4):
+        fleet.supervisor.reload(fleet.now)
+        fleet.pass_time(module.RELOAD_BOUND / 4)
+    assert fleet[0].process.orders == [STOP, STOP, "KILL"]
+
+
+def test_a_breakpoint_is_no_hang():
+    fleet = Fleet(reload=True, timeout_worker_boot=1, timeout_worker_healthcheck=1)
+    fleet.pass_time(60)
+    fleet.ready(0)
+    fleet.pass_time(60)
+    assert fleet[0].process.orders == []
+
+
+def test_the_end_does_not_wait_for_open_streams_while_developing():
+    fleet = serve(reload=True)
+    fleet.supervisor.stop(fleet.now)
+    assert fleet[0].process.orders == [STOP]
+    fleet.pass_time(module.RELOAD_BOUND)
+    assert fleet[0].process.orders == [STOP, STOP]
+    fleet.exit(0)
+    assert fleet.supervisor.exit_status == 0
