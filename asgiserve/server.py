@@ -189,6 +189,7 @@ class Server:
                     self._ticker.cancel()
                 if self._access_log is not None:
                     self._access_log.close()
+                self._tell_figures()
                 self._supervisor.close()
                 if self._listeners is not None:
                     self._listeners.remove()
@@ -393,6 +394,9 @@ class Server:
         if self._max_requests is not None and not self.should_exit and state.total_requests >= self._max_requests:
             logger.info("The limit of %d requests is reached.", self._max_requests)
             self.should_exit = True
+        self._tell_figures()
+
+    def _tell_figures(self) -> None:
         if self._beats_to is not None and self.started:
             self._beats_to.beat(self.snapshot())
 

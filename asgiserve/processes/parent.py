@@ -49,6 +49,7 @@ class Parent:
         self._notifier = Notifier({})
         self._supervisor: Any = None
         self._news: Any = None  # an event: there is something to look at
+        self._endpoint: Any = None
         self._is_up = False
         self._is_restarting = False
         self._watcher = Watcher(config) if config.reload else None
@@ -76,14 +77,27 @@ class Parent:
         self._news = asyncio.Event()
         self._supervisor = Supervisor(config, partial(self._start, loop), time.monotonic())
         try:
+            if config.metrics_bind is not None:
+                await self._open_metrics(loop, config.metrics_bind)
             with self._signals(loop), self._watching_files(loop):
                 await self._watch(loop)
+        except BindError as exc:
+            logger.error("%s", exc)
+            return EXIT_STARTUP_FAILED
         finally:
+            if self._endpoint is not None:
+                self._endpoint.stop()
             self._notifier.close()
             self._close_sockets()
         logger.info("Finished parent process [%d]", os.getpid())
         status: int = self._supervisor.exit_status
         return status
+
+    async def _open_metrics(self, loop: asyncio.AbstractEventLoop, address: str) -> None:
+        from ..metrics.endpoint import Endpoint  # it takes time to load, and most do not need it
+
+        self._endpoint = Endpoint(address, self._supervisor, self.config)
+        await self._endpoint.start(loop)
 
     async def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Lets the supervisor look at the workers until all is over."""
