@@ -275,7 +275,7 @@ def test_openmetrics_for_those_who_ask(library):
     from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
     reply = page(ready(requests=3), "/metrics", "GET", "Accept: application/openmetrics-text; version=1.0.0")
-    assert reply.fields["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert reply.fields["content-type"].startswith("application/openmetrics-text; version=")
     families = {family.name: family for family in text_string_to_metric_families(reply.text)}
     assert families["asgiserve_requests"].samples[0].value == 3
     assert reply.text.endswith("# EOF\n")
