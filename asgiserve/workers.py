@@ -26,6 +26,7 @@ except ImportError as exc:
 
 from .config import Config
 from .errors import ConfigError
+from .lifespan import Lifespan
 from .logging import AccessFormatter, StreamHandler
 from .server import Server
 from .types import ASGIApplication, Receive, Scope, Send
@@ -224,6 +225,14 @@ class _Server(Server):
         # Other workers accept while this one ends, at --max-requests and, as far as a worker can know, at SIGTERM.
         self._lingers = not worker.cfg.reload
         self._beating: Optional[asyncio.TimerHandle] = None
+        self._is_up = False
+
+    async def _listen(self, lifespan: Lifespan) -> None:
+        # The first sign of life starts the clock of --timeout, which start-up code need not heed; the first request may
+        # already block the loop.
+        self._is_up = True
+        self._worker.notify()
+        await super()._listen(lifespan)
 
     async def serve(self, sockets: Optional[Sequence[socket.socket]] = None) -> None:
         """As in Server. A beating heart to the very end: a drain that takes longer than --timeout is no hang."""
@@ -237,8 +246,7 @@ class _Server(Server):
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
         self._beating = loop.call_later(BEAT, self._beat, loop)
         worker = self._worker
-        if self.started:
-            # Not before: the first sign of life starts the clock of --timeout, which start-up code need not heed.
+        if self._is_up:
             worker.notify()
         if self.should_exit:
             return
