@@ -66,6 +66,30 @@ async def accept_from(
         return await loop.create_unix_server(connect, **options)  # one that does not know the option does no such thing
 
 
+async def stop_accepting(loop: asyncio.AbstractEventLoop, servers: Sequence[Any]) -> None:
+    """Closes what :func:`accept_from` has made. What is accepted by then has become a connection when this returns."""
+    for server in servers:
+        if not _let_go(loop, server):
+            server.close()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    for server in servers:
+        server.close()
+
+
+def _let_go(loop: asyncio.AbstractEventLoop, server: Any) -> bool:
+    """Has one of asyncio's servers, and no other, accept no more: when it is closed at once, it drops what it has
+    accepted and not yet set up."""
+    if not isinstance(server, asyncio.Server):
+        return False
+    try:
+        for sock in server.sockets:
+            loop.remove_reader(sock.fileno())
+    except NotImplementedError:  # the proactor loop of Windows
+        return False
+    return True
+
+
 class Acceptor:
     """Accepts from the listening socket `sock` while there are `places`.
 

@@ -23,7 +23,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Sequence
 
 from . import _stack, loops
-from .acceptor import Places, accept_from
+from .acceptor import Places, accept_from, stop_accepting
 from .config import Config
 from .importer import LoadError
 from .lifespan import Lifespan, LifespanError
@@ -423,13 +423,11 @@ class Server:
         self._supervisor.stopping("Shutting down")
         if self._listeners is not None:
             self._listeners.remove()
-        for server in self.servers:
-            server.close()
+        assert self._loop is not None
+        await stop_accepting(self._loop, self.servers)
         state = self.state
         if state is None:
             return
-        for _ in range(3):  # what was accepted just now becomes a connection first
-            await asyncio.sleep(0)
         logger.info("Shutting down")
         state.stopping = True
         bound = self.config.timeout_graceful_shutdown

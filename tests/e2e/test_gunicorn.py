@@ -233,7 +233,7 @@ class Mine(AsgiserveWorker):
     ("options", "files", "status", "says", "tracebacks"),
     [
         ([], {"broken.py": "import this_is_not_there"}, 3, "No module named 'this_is_not_there'", 1),
-        ([], {"broken.py": "app = 7"}, 3, "is not an ASGI application", 0),
+        ([], {"broken.py": "app = 7"}, 4, "Application object must be callable", 0),
         ([], {"broken.py": BROKEN_LIFESPAN}, 3, "no database", 0),
         (["--certfile", "broken.py"], {"broken.py": BROKEN_LIFESPAN}, 3, "there is no certificate in it", 0),
         (["--access-logformat", "%(x)s"], {"broken.py": ""}, 1, "Error: access_log_format: unknown atom %(x)s", 0),

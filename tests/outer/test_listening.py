@@ -11,6 +11,8 @@ import stat
 
 import pytest
 
+from asgiserve.acceptor import Places, accept_from, stop_accepting
+
 from .serving import HTTP, Client, Process, get, hello, loop_names, run, serving, until
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no UNIX sockets on this platform")
@@ -258,3 +260,43 @@ def test_an_address_that_is_none(place):
         "asgiserve: error: 'somewhere' is not of the form host:port, [v6]:port, :port, port, unix:path or fd://number"
         " (--bind)"
     )
+
+
+@pytest.mark.parametrize("limit", [None, 50])
+@pytest.mark.parametrize("turns", range(4))
+def test_what_is_accepted_when_it_stops_becomes_a_connection(loop, turns, limit):
+    """Whatever the event loop is at: nothing is lost between the backlog, which others have too, and the server."""
+
+    async def main():
+        running = asyncio.get_running_loop()
+        made = []
+
+        class Protocol(asyncio.Protocol):
+            def connection_made(self, transport):
+                made.append(transport)
+
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            sock.listen(50)
+            sock.setblocking(False)
+            server = await accept_from(running, sock.dup(), Protocol, 50, Places(made, limit))
+            clients = [socket.create_connection(sock.getsockname()) for _ in range(10)]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await stop_accepting(running, [server])
+            served, waiting = len(made), []
+            try:
+                while True:
+                    waiting.append(sock.accept()[0])
+            except BlockingIOError:
+                pass
+            assert served + len(waiting) == len(clients)
+            if hasattr(server, "wait_closed") and limit is not None:
+                await server.wait_closed()
+            for each in (*clients, *waiting):
+                each.close()
+            for transport in made:
+                transport.abort()
+            await asyncio.sleep(0)
+
+    run(main(), loop)
