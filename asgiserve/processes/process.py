@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import pickle
 import signal
 import socket
+import sys
 import threading
 from multiprocessing.connection import Connection
-from typing import Callable, Optional, Sequence
+from types import ModuleType
+from typing import Callable, Iterator, Optional, Sequence
 
 from ..config import Config
 from . import worker
@@ -35,7 +38,8 @@ class WorkerProcess:
             target=worker.main, args=(config, list(sockets), WorkerLink(orders, news)), name=name
         )
         try:
-            self._process.start()
+            with _main_module_left_out(config):
+                self._process.start()
         except BaseException:
             self._orders.close()
             self._news.close()
@@ -64,6 +68,24 @@ class WorkerProcess:
         """Lets go of a process that has ended."""
         self._orders.close()
         self._process.close()
+
+
+@contextlib.contextmanager
+def _main_module_left_out(config: Config) -> Iterator[None]:
+    """Keeps multiprocessing from running the program's main module again in processes that are started meanwhile.
+
+    It does so for the sake of objects that are defined there. Unless the settings name any, this would only take time
+    and memory, and do again what the program does when it starts.
+    """
+    if b"__main__" in pickle.dumps(config):
+        yield
+        return
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _listen(news: Connection, on_message: Callable[[Message], None]) -> None:
