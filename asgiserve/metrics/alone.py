@@ -25,7 +25,7 @@ class Alone:
         self.reloading = notifier.reloading
         self.reloaded = notifier.reloaded
         self._notifier = notifier
-        self._worker = Worker(0, os.getpid(), "booting", time.time(), None)
+        self._worker = Worker(1, os.getpid(), "booting", time.time(), None)
         self._endpoint = Endpoint(config.metrics_bind, self, config)
 
     # -- for the endpoint

@@ -9,6 +9,7 @@ import logging
 import os
 import platform
 import re
+import signal
 import socket
 import stat
 import sys
@@ -302,7 +303,7 @@ def test_a_server_tells_of_itself(stack, library):
             found = json.loads((await ask(url, "/status")).body)
             assert found["ready"] is True
             (worker,) = found["workers"]
-            assert (worker["slot"], worker["pid"], worker["phase"]) == (0, os.getpid(), "ready")
+            assert (worker["slot"], worker["pid"], worker["phase"]) == (1, os.getpid(), "ready")
             assert worker["snapshot"]["responses"]["2xx"] == 3
             assert sum(worker["snapshot"]["latency"]) == 3
             assert worker["snapshot"]["lag"] >= 0
@@ -363,15 +364,28 @@ def test_a_server_whose_address_is_taken_does_not_start(caplog):
             run(Server(config(metrics_bind=str(port))).serve())
 
 
-def test_a_program_with_probes(tmp_path):
-    """Started, asked, scraped, and told to stop while a request runs."""
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_program_with_probes(tmp_path, workers):
+    """Started, asked, and told to stop while a request runs; with workers, one of them is killed."""
     tmp_path.joinpath("apps.py").write_text(APP)
-    with Process("apps:app", "--port", 0, "--metrics-bind", "127.0.0.1:0", cwd=tmp_path) as process:
-        port = process.wait_ready()
+    more = ["--workers", workers] if workers else []
+    with Process(
+        "apps:app", "--port", 0, "--metrics-bind", "127.0.0.1:0", "--no-access-log", *more, cwd=tmp_path
+    ) as process:
         url = process.wait_for(r"Metrics and probes on (http://\S+)").group(1)
+        assert fetch(url + "/livez") == (200, "ok\n")
+        port = process.wait_ready()
         assert fetch(url + "/readyz") == (200, "ok\n")
-        assert fetch(f"http://127.0.0.1:{port}/") == (200, "ok")
-        assert json.loads(fetch(url + "/status")[1])["workers"][0]["pid"] == process.popen.pid
+        for _ in range(3):
+            assert fetch(f"http://127.0.0.1:{port}/") == (200, "ok")
+        found = wait_for_status(url, lambda found: found["totals"]["responses"]["2xx"] == 3)
+        pids = [worker["pid"] for worker in found["workers"]]
+        assert (process.popen.pid in pids) == (not workers)
+        if workers:
+            os.kill(pids[0], signal.SIGKILL)
+            found = wait_for_status(url, lambda found: found["restarts"]["crash"] == 1)
+            assert found["totals"]["responses"]["2xx"] == 3
+            wait_for_status(url, lambda found: [worker["phase"] for worker in found["workers"]] == ["ready", "ready"])
         with socket.create_connection(("127.0.0.1", port), TIMEOUT) as client:
             client.sendall(b"GET /wait HTTP/1.1\r\nHost: test\r\n\r\n")
             assert process.popen.stdout.readline() == "asked\n"
@@ -379,12 +393,21 @@ def test_a_program_with_probes(tmp_path):
             process.wait_for("Shutting down")
             assert fetch(url + "/readyz") == (503, "not ready: the server is shutting down\n")
             assert fetch(url + "/livez") == (200, "ok\n")
-            status = json.loads(fetch(url + "/status")[1])
-            assert status["workers"][0]["phase"] == "stopping"
+            assert "stopping" in [worker["phase"] for worker in json.loads(fetch(url + "/status")[1])["workers"]]
             tmp_path.joinpath("go").touch()
             assert client.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
         assert process.wait() == 0
         assert "Traceback" not in process.log
+
+
+def wait_for_status(url, condition):
+    """The /status of which `condition` is true."""
+    end = time.monotonic() + TIMEOUT
+    while True:
+        found = json.loads(fetch(url + "/status")[1])
+        if condition(found):
+            return found
+        assert time.monotonic() < end, found
 
 
 APP = """
