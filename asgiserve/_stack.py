@@ -76,6 +76,11 @@ def tls_transport(stack: Stack) -> Any:
     return import_module(f"{_PACKAGES[stack.name]}.tls").TLSTransport
 
 
+def throttle(stack: Stack) -> Any:
+    """Return the stack's `throttle.Throttle`; apart from the rest, because few need it."""
+    return import_module(f"{_PACKAGES[stack.name]}.throttle").Throttle
+
+
 def available() -> "list[str]":
     """Return the names of the stacks that can be loaded."""
     return ["compiled", "pure"] if _has_compiled() else ["pure"]

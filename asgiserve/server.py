@@ -355,7 +355,9 @@ class Server:
         else:
             connect = functools.partial(_stack.tls_transport(stack), state, tls)
         if config.proxy_protocol:
-            return functools.partial(ProxyProtocol, state, config.peers, connect)
+            connect = functools.partial(ProxyProtocol, state, config.peers, connect)
+        if config.limit_rate_per_second is not None:
+            connect = functools.partial(_stack.throttle(stack), state, config.limit_rate_per_second, connect)
         return connect
 
     # -- while serving

@@ -12,6 +12,8 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence
 from fakes import ERRORS, FakeLoop, FakeTransport
 from http_reader import BadResponse, Response, read_responses
 
+from asgiserve import _stack
+
 __all__ = [
     "EAGER",
     "ERRORS",
@@ -37,7 +39,7 @@ TICK = 0.25
 
 
 class Settings:
-    """The options the core reads, with their defaults."""
+    """The options that matter to a connection, with their defaults."""
 
     DEFAULTS: Dict[str, Any] = {
         "root_path": "",
@@ -50,6 +52,7 @@ class Settings:
         "limit_header_fields": 128,
         "limit_request_body": None,
         "limit_concurrency": None,
+        "limit_rate_per_second": None,
         "timeout_keep_alive": 5,
         "timeout_headers": 30,
         "timeout_body": 60,
@@ -120,6 +123,11 @@ class Server:
             self.tick()
         self.loop.advance(end - self.loop.time())
 
+    def throttled(self, protocol: Any) -> Any:
+        """What the transport of a new connection gets: `protocol`, or the limit in front of it."""
+        rate = self.settings.limit_rate_per_second
+        return protocol if rate is None else _stack.throttle(self.stack)(self.state, rate, lambda: protocol)
+
     def connect(self, **extra: Any) -> Client:
         """A new connection. `extra` is what get_extra_info() knows."""
         return Client(self, extra)
@@ -140,9 +148,10 @@ class Client:
         self.inbox: deque[Optional[bytes]] = deque()  # None is EOF
         with self.loop.running():
             self.conn = server.stack.HTTPConnection(server.state)
-        self.transport = FakeTransport(self.loop, self.conn, extra)
+            protocol = server.throttled(self.conn)
+        self.transport = FakeTransport(self.loop, protocol, extra)
         self.transport.on_resume = self._deliver  # type: ignore[method-assign]
-        self.loop.call(self.conn.connection_made, self.transport)
+        self.loop.call(protocol.connection_made, self.transport)
         self.loop.run_until_idle()
 
     # -- what the peer does --------------------------------------------------------------------------------------

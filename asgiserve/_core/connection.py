@@ -166,7 +166,10 @@ class HTTPConnection(Responder):
     def resume_writing(self) -> None:
         """The transport's buffer has room again."""
         self._output.resume()
-        if self._cycle is None and not self._output.is_closing:
+        if self._output.is_closing:
+            if self._read_deadline != inf:
+                self._read_deadline = self._state.now + LINGER_TIME  # it begins when everything has been sent
+        elif self._cycle is None:
             self._schedule_pump()
 
     # -- for the server
@@ -230,7 +233,9 @@ class HTTPConnection(Responder):
     def _on_read_deadline(self) -> None:
         self._read_deadline = inf
         reader = self._reader
-        if self._output.is_closing or (self._cycle is None and (reader.is_idle() or reader.body_left())):
+        if self._output.is_closing and self._output.is_held():
+            self._read_deadline = self._state.now + LINGER_TIME  # the client has not been sent everything yet
+        elif self._output.is_closing or (self._cycle is None and (reader.is_idle() or reader.body_left())):
             # Done lingering, idle for too long, or the rest of a body that nobody reads does not come.
             self._close()
         elif self._cycle is None:

@@ -48,14 +48,18 @@ class FilePart:
     Attributes:
         size: bytes in the part, once open() was called.
         left: bytes of it that were not sent.
+        block: bytes that are read at a time.
+        turn: bytes that are sent before a thread is given back.
         content: all of them, where they are few.
     """
 
-    __slots__ = ("size", "left", "content", "_path", "_fd", "_socket_fd", "_offset", "_job")
+    __slots__ = ("size", "left", "block", "turn", "content", "_path", "_fd", "_socket_fd", "_offset", "_job")
 
     def __init__(self, path: Any, fd: int, offset: int, count: int) -> None:
         self.size: int = count
         self.left: int = 0
+        self.block: int = BLOCK_SIZE
+        self.turn: int = TURN_SIZE
         self.content: Optional[bytes] = None
         self._path: Any = path
         self._fd: int = -1 if fd < 0 else os.dup(fd)  # so that it stays ours whatever the application does
@@ -120,7 +124,7 @@ class FilePart:
         Raises:
             AppError: the file has become shorter.
         """
-        data = _read_at(self._fd, min(self.left, BLOCK_SIZE), self._offset)
+        data = _read_at(self._fd, min(self.left, self.block), self._offset)
         self._advance(len(data))
         return data
 
@@ -131,7 +135,7 @@ class FilePart:
             AppError: the file has become shorter.
             OSError: the socket is closed, or cannot be sent to in this way.
         """
-        end = max(self.left - TURN_SIZE, 0)
+        end = max(self.left - self.turn, 0)
         while self.left > end:
             try:
                 self._advance(os.sendfile(self._socket_fd, self._fd, self._offset, self.left - end))
@@ -161,7 +165,7 @@ class FileTransfer:
         is_plain: whether what is written to the socket is what the client reads.
     """
 
-    __slots__ = ("_loop", "_transport", "_output", "_response", "_is_plain")
+    __slots__ = ("_loop", "_transport", "_output", "_response", "_is_plain", "_throttle")
 
     def __init__(self, loop: Any, transport: Any, output: Output, response: ResponseWriter, is_plain: bool) -> None:
         self._loop = loop
@@ -169,6 +173,7 @@ class FileTransfer:
         self._output: Output = output
         self._response: ResponseWriter = response
         self._is_plain: bool = is_plain
+        self._throttle: Any = transport.get_extra_info("throttle")
 
     async def run(self, part: FilePart) -> None:
         """Send what is left of `part`.
@@ -178,6 +183,8 @@ class FileTransfer:
             AppError: the file became shorter.
             OSError: it cannot be read.
         """
+        if self._throttle is not None:
+            part.block = min(self._throttle.rate, BLOCK_SIZE)  # what leaves slowly is not read far ahead
         if self._is_plain and HAS_SENDFILE:
             await self._send(part)
         while part.left:
@@ -207,10 +214,11 @@ class FileTransfer:
                 self._check()
                 if self._transport.get_write_buffer_size():
                     return  # it does not hand over everything: nothing must overtake the rest
-                left = part.left
-                is_full = await part.work(self._loop, part.send)
-                self._response.body_sent += left - part.left
-                if is_full:
+                if self._throttle is not None:
+                    part.turn = self._throttle.take(min(part.left, TURN_SIZE))
+                    if not part.turn:
+                        continue  # the output is paused until there is more
+                if await self._send_turn(part):
                     await self._wait_for_room(fd)
         except (ConnectionError, TimeoutError) as error:
             raise ClientDisconnected("the client has left") from error
@@ -222,6 +230,17 @@ class FileTransfer:
         finally:
             if not self._transport.is_closing():
                 self._transport.set_write_buffer_limits()
+
+    async def _send_turn(self, part: FilePart) -> bool:
+        """Send in a thread for a while; return whether the socket takes no more for now."""
+        left = part.left
+        try:
+            is_full: bool = await part.work(self._loop, part.send)
+        finally:
+            if self._throttle is not None:
+                self._throttle.give_back(part.turn - (left - part.left))
+        self._response.body_sent += left - part.left
+        return is_full
 
     async def _wait_for_room(self, fd: int) -> None:
         output = self._output

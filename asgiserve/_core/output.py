@@ -65,9 +65,11 @@ class Output:
     def attach(self, transport: Any) -> None:
         """Take the transport to write to."""
         self._transport = transport
-        # The writelines() of asyncio's own transports, from Python 3.12 on, never asks to pause. That of our TLS does.
+        # The writelines() of asyncio's own transports, from Python 3.12 on, never asks to pause. Those of ours do.
         self._gathers = (
-            type(transport).__module__.startswith("uvloop") or transport.get_extra_info("tls_extension") is not None
+            type(transport).__module__.startswith("uvloop")
+            or transport.get_extra_info("tls_extension") is not None
+            or transport.get_extra_info("throttle") is not None
         )
 
     # -- writing
@@ -182,11 +184,19 @@ class Output:
 
     def is_stuck(self) -> bool:
         """Whether the peer took nothing until the deadline; otherwise the time starts again."""
+        if self.is_held():
+            self._watch()
+            return False
         unwritten = self._size_unwritten()
         if 0 < unwritten < self._unwritten:
             self._watch()
             return False
         return True
+
+    def is_held(self) -> bool:
+        """Whether what was written waits for the connection's own limit (see `throttle`), and not for the peer."""
+        throttle = self._transport.get_extra_info("throttle")
+        return throttle is not None and throttle.is_holding()
 
     # -- the end
 

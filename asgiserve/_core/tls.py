@@ -413,8 +413,9 @@ class TLSTransport:
         them, that drop what they have not looked at when the connection ends under them.
         """
         if self._phase == _OPEN:
+            is_recent = self._state.now - self._written < PARTING_TIME or self._transport.get_write_buffer_size() > 0
             self._say_end()
-            if not self._has_ended and self._state.now - self._written < PARTING_TIME:
+            if is_recent and not self._has_ended:
                 self._part()
                 return
         if self._phase != _PARTING:

@@ -210,6 +210,8 @@ class WebSocketSession(Exchange):
     def resume_writing(self) -> None:
         """The transport's buffer has room again."""
         self._output.resume()
+        if self.phase >= CLOSING:
+            self._wait_for_end(self._state.now)
         pong = self._pong
         if pong is not None:
             self._pong = None
@@ -248,6 +250,8 @@ class WebSocketSession(Exchange):
                 output.reset()
         elif self._deadline > now:
             return
+        elif (self._is_end_held or self.phase >= CLOSING) and output.is_held():
+            self._wait_for_end(now)
         elif self._is_end_held:
             self._act_on_end()
         elif self.phase == OPEN:
@@ -264,6 +268,10 @@ class WebSocketSession(Exchange):
         else:
             self._deadline = inf
             output.reset()
+
+    def _wait_for_end(self, now: float) -> None:
+        """Give the client its time to come to the end once more: it begins when everything has been sent."""
+        self._deadline = now + (CLOSE_TIMEOUT if self.phase == CLOSING else LINGER_TIME)
 
     def _keep_alive(self, now: float) -> None:
         """Send a ping, or see whether the client answered the last one. Whatever it sends is a sign of life."""

@@ -7,6 +7,8 @@ cdef int SENDING_FILE
 cdef class FilePart:
     cdef readonly long long size
     cdef readonly long long left
+    cdef public long long block
+    cdef public long long turn
     cdef readonly bytes content
     cdef object _path
     cdef int _fd
@@ -20,6 +22,7 @@ cdef class FileTransfer:
     cdef Output _output
     cdef ResponseWriter _response
     cdef bint _is_plain
+    cdef object _throttle
 
 cdef class Woken(Step):
     cdef Output _output

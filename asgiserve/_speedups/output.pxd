@@ -37,6 +37,7 @@ cdef class Output:
     cdef _watch(self)
     cdef Py_ssize_t _size_unwritten(self) except -1
     cpdef bint is_stuck(self) except -1
+    cpdef bint is_held(self) except -1
     cpdef close(self)
     cpdef bint end(self) except -1
     cpdef reset(self)

@@ -50,6 +50,7 @@ cdef class WebSocketSession(Exchange):
     cpdef abort(self)
     cpdef bint is_due(self, double now)
     cpdef on_tick(self, double now)
+    cdef _wait_for_end(self, double now)
     cdef _keep_alive(self, double now)
     cdef _read_frames(self)
     cdef _process_events(self)

@@ -46,8 +46,9 @@ class Peer:
         transport_class = _stack.tls_transport(server.stack)
         with self.loop.running():
             self.tls = transport_class(server.state, tls)
-        self.transport = FakeTransport(self.loop, self.tls)
-        self.loop.call(self.tls.connection_made, self.transport)
+            protocol = server.throttled(self.tls)
+        self.transport = FakeTransport(self.loop, protocol)
+        self.loop.call(protocol.connection_made, self.transport)
         if eager:
             self.shake_hands()
 
@@ -433,6 +434,48 @@ def test_any_segmentation(connect, certificates, version):
         else:
             answers = read_responses(bytes(peer.received), ["POST"] * len(bodies), False)
             assert [answer.body for answer in answers] == bodies, seed
+
+
+# -- a limited rate
+
+
+@pytest.mark.parametrize("close", [False, True])
+def test_limited_rate(connect, close):
+    """What is counted is what is on the wire. The end is said behind the last byte."""
+    rate = 100_000
+
+    async def app(scope, receive, send):
+        await respond(send, b"z" * 10 * rate)
+
+    peer = connect(app, limit_rate_per_second=rate, timeout_write=1)
+    begin = peer.loop.time()
+    peer.send(CLOSE if close else GET)
+    while len(body_of(peer.received)) < 10 * rate:
+        assert peer.transport.written <= (peer.loop.time() - begin + 1) * rate
+        peer.advance(0.25)
+        assert not peer.transport.is_closing() or len(body_of(peer.received)) == 10 * rate
+    assert 9 < peer.loop.time() - begin < 9.5
+    peer.advance(4)
+    assert peer.ended == close
+    assert peer.transport.lost == close
+    assert not peer.transport.aborted
+
+
+def test_handshake_at_a_limited_rate(connect):
+    peer = connect(eager=False, limit_rate_per_second=1024)
+    began = peer.loop.time()
+    for _ in range(100):
+        try:
+            peer.ssl.do_handshake()
+        except ssl.SSLWantReadError:
+            peer.deliver()
+            peer.advance(0.25)
+        else:
+            break
+    peer.send(GET)
+    peer.advance(1)
+    assert peer.received.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert peer.transport.written <= (peer.loop.time() - began + 1) * 1024
 
 
 # -- ends

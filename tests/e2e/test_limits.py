@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import time
 
 import pytest
@@ -81,3 +83,18 @@ def test_limit_concurrency(start, dial, ours):
     busy.send(b"0\r\n\r\n")
     assert busy.chunk() == b""
     assert dial(server).request("GET", "/hello").status == 200
+
+
+def test_rate_per_second(serve, program, ours):
+    """Of 1 MiB, one half leaves at once, the other takes a second. Slow machines need longer, never less."""
+    server = serve("raw_app:app", "--limit-rate-per-second", str(512 * 1024))
+    url = server.url + "/firehose?mib=1&key=limited"
+    done = subprocess.run(
+        [program("curl"), "-sS", "--max-time", "60", "-o", os.devnull, "-w", "%{size_download} %{time_total}", url],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    size, seconds = done.stdout.split()
+    assert int(size) == 1024 * 1024
+    assert float(seconds.replace(",", ".")) >= 0.95
