@@ -18,17 +18,19 @@ class Load:
     """Requests for `target` from `clients` clients at a time, for as long as a ``with`` statement takes.
 
     Half of the clients keep their connection until the server says that it closes, the others open one for each
-    request; each third request is a POST. ``answers`` counts the response bodies, ``failures`` what went wrong.
-    `address` is that of a launcher.Process.
+    request; each third request is a POST, if there are `posts`. ``answers`` counts the response bodies, ``failures``
+    what went wrong. `address` is that of a launcher.Process.
     """
 
-    def __init__(self, address, target: str = "/pid", clients: int = 16):
+    def __init__(self, address, target: str = "/pid", clients: int = 16, posts: bool = True):
         self.answers: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self._address = address
         head = f" {target} HTTP/1.1\r\nHost: test\r\n"
         self._get = f"GET{head}\r\n".encode()
-        self._post = f"POST{head}Content-Length: {len(_BODY)}\r\n\r\n".encode() + _BODY
+        self._post = self._get
+        if posts:
+            self._post = f"POST{head}Content-Length: {len(_BODY)}\r\n\r\n".encode() + _BODY
         self._count = clients
         self._is_over = False
         self._thread = threading.Thread(target=asyncio.run, args=(self._main(),))
@@ -74,7 +76,9 @@ class Load:
                 self.answers[answer] += 1
             except (OSError, EOFError, ValueError, asyncio.TimeoutError) as exc:
                 self.failures[f"{type(exc).__name__}: {exc}"[:200]] += 1
-                streams = None
+                if streams is not None:
+                    streams[1].close()
+                    streams = None
         if streams is not None:
             streams[1].close()
 

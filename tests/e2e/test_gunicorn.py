@@ -316,6 +316,16 @@ def test_reload(gunicorn, once):
     server.stop(tracebacks=True)
 
 
+def test_the_example(gunicorn, once):
+    """examples/gunicorn.conf.py, but for the address."""
+    text = (Path(__file__).resolve().parent.parent.parent / "examples/gunicorn.conf.py").read_text()
+    server = gunicorn(count=4, files={"gunicorn.conf.py": text})
+    assert "Using worker: asgiserve.workers.AsgiserveWorker" in server.stderr()
+    assert ask(server, "/hello").status == 200
+    wait_for(lambda: '"GET /hello HTTP/1.1" 200 13 "-" "-"\n' in server.stdout(), what="the access line")
+    server.stop()
+
+
 def test_tls(gunicorn, once, library, workdirs):
     """The certificate and the hook for the context are gunicorn's settings."""
     trustme = library("trustme")

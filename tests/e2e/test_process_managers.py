@@ -176,35 +176,49 @@ def settings(name: str) -> dict[str, list[str]]:
     return found
 
 
-def test_systemd_sockets(place, run, program):
-    """systemd-socket-activate does with the sockets what systemd itself does."""
+@pytest.fixture
+def told(place):
+    """told(): the next message to systemd, as lines."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(place / "notify"))
+        sock.settimeout(30)
+        yield lambda: sock.recv(4096).decode().split("\n")
+
+
+def test_systemd(place, run, program, told):
+    """systemd-socket-activate does with the sockets what systemd itself does. Workers serve them, and are replaced."""
     port = free_port()
-    (command,) = settings("asgiserve.service")["ExecStart"]
+    unit = settings("asgiserve.service")
+    (command,) = unit["ExecStart"]
     tcp, unix = settings("asgiserve.socket")["ListenStream"]
     assert (tcp, os.path.dirname(unix)) == ("8000", "/run")
     path = str(place / "s")
     argv = [program("systemd-socket-activate"), "-l", f"127.0.0.1:{port}", "-l", path, "--fdname=web:admin"]
-    told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    with told:
-        told.bind(str(place / "notify"))
-        told.settimeout(20)
-        argv += ["-E", f"NOTIFY_SOCKET={place}/notify"]
-        server = run([*argv, *command.replace("/srv/example", str(place)).split()], ("127.0.0.1", port), place)
-        wait_for(lambda: f"Listening on {path}" in server.stderr(), what="systemd-socket-activate")
-        answer = ask(server)
-        assert answer["pid"] == server.pid
-        assert answer["listen"] is None
-        server.address = path
-        assert ask(server)["server"] == [path, None]
-        assert told.recv(4096).decode().split("\n") == [
-            "READY=1",
-            f"STATUS=Running on http://127.0.0.1:{port}, unix:{path}",
-        ]
-        assert "Sockets from systemd: file descriptor 3 (web), file descriptor 4 (admin)" in server.stderr()
-        server.signal(signal.SIGTERM)
-        assert server.wait() == 0
-        assert told.recv(4096).startswith(b"STOPPING=1\n")
-        assert os.path.exists(path), "the file is systemd's"
+    argv += ["-E", f"NOTIFY_SOCKET={place}/notify"]
+    server = run([*argv, *command.replace("/srv/example", str(place)).split()], ("127.0.0.1", port), place)
+    wait_for(lambda: f"Listening on {path}" in server.stderr(), what="systemd-socket-activate")
+    first = ask(server)
+    assert first["listen"] is None
+    status = f"STATUS=Running on http://127.0.0.1:{port}, unix:{path}"
+    assert told() == ["READY=1", status]
+    assert "Sockets from systemd: file descriptor 3 (web), file descriptor 4 (admin)" in server.stderr()
+
+    assert unit["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+    server.signal(signal.SIGHUP)
+    assert told()[0] == "RELOADING=1"
+    assert told() == ["READY=1", status]
+    server.address = path
+    second = ask(server)
+    assert second["server"] == [path, None]
+    assert len({server.pid, first["pid"], second["pid"]}) == 3
+    wait_for(lambda: not is_alive(first["pid"]), what="the end of the first worker")
+
+    assert unit["KillMode"] == ["mixed"]
+    server.signal(signal.SIGTERM)
+    assert server.wait(30) == 0
+    assert told()[0] == "STOPPING=1"
+    assert not is_alive(second["pid"])
+    assert os.path.exists(path), "the file is systemd's"
 
 
 def test_the_units_are_sound(place, program):
