@@ -10,7 +10,7 @@ from mkdocs.structure.files import File
 
 ROOT = pathlib.Path(__file__).parent.parent
 # In the sources the links lead to the files themselves, so that they work where the repository is read.
-LINK = re.compile(r"\]\(\.\./((?:tests|examples)/[\w/.-]+)\)")
+LINK = re.compile(r"\]\(\.\./((?:tests|examples)/[\w/.@-]+)\)")
 
 
 def on_files(files: Any, config: Any) -> Any:
