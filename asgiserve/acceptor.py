@@ -1,7 +1,8 @@
 """Accepting connections from listening sockets of every kind, without limit or while there are fewer than a limit.
 
 The servers of asyncio and uvloop cannot stop accepting without closing their socket. The :class:`Acceptor` can; it is
-used when ``limit_connections`` is set.
+used when ``limit_connections`` is set, and in worker processes that share a socket, where it lets the others have their
+share.
 """
 
 from __future__ import annotations
@@ -10,12 +11,17 @@ import asyncio
 import errno
 import logging
 import socket
-from typing import Any, Callable, Collection, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Collection, Optional, Sequence
+
+if TYPE_CHECKING:
+    from .processes.board import Seat
 
 logger = logging.getLogger("asgiserve.error")
 
 _CHECK = 0.01
 """Seconds between two looks for a free place while there is none."""
+_YIELD = 0.001
+"""Seconds for which a connection is left to processes that have fewer."""
 _SILENCE = 60.0
 """Seconds before it is said again that there is no place."""
 _PAUSE = 1.0
@@ -27,18 +33,30 @@ class Places:
     """How many connections there may be at a time, over all listening sockets.
 
     `connections` are those that there are; without a `limit` (None) there is always a place. ``coming`` (int) counts
-    those that are accepted, but not among `connections` yet.
+    those that are accepted, but not among `connections` yet. With a `seat`, other processes accept from the same
+    sockets.
     """
 
-    def __init__(self, connections: Collection[Any], limit: Optional[int]) -> None:
+    def __init__(self, connections: Collection[Any], limit: Optional[int], seat: Optional[Seat] = None) -> None:
         self.limit = limit
         self.coming = 0
+        self.is_shared = seat is not None
+        self._seat = seat
         self._connections = connections
         self._silent_until = 0.0
 
     def is_free(self) -> bool:
         """Whether there is a place for one more."""
         return self.limit is None or len(self._connections) + self.coming < self.limit
+
+    def is_others_turn(self) -> bool:
+        """Whether another process has fewer connections, and is to accept before this one does."""
+        return self._seat is not None and self._seat.is_ahead(len(self._connections) + self.coming)
+
+    def close(self) -> None:
+        """Tells the other processes that nothing is accepted here any more."""
+        if self._seat is not None:
+            self._seat.leave()
 
     def complain(self, now: float) -> None:
         """Says, once in a while, that there is no place. `now` is in seconds."""
@@ -54,7 +72,7 @@ async def accept_from(
 
     Returns an ``asyncio.Server`` or :class:`Acceptor`.
     """
-    if places.limit is not None:
+    if places.limit is not None or places.is_shared:
         return Acceptor(loop, sock, connect, places)
     if sock.family != getattr(socket, "AF_UNIX", None):
         return await loop.create_server(connect, sock=sock, backlog=backlog)
@@ -91,7 +109,7 @@ def _let_go(loop: asyncio.AbstractEventLoop, server: Any) -> bool:
 
 
 class Acceptor:
-    """Accepts from the listening socket `sock` while there are `places`.
+    """Accepts from the listening socket `sock` while there are `places`, one connection each time the loop goes round.
 
     `connect` makes the protocol of a connection. ``sockets`` and :meth:`close` are as in ``asyncio.Server``; the rest
     of the connections waits in the socket's backlog, or is accepted by another process that has the socket too.
@@ -104,67 +122,88 @@ class Acceptor:
         self._sock = sock
         self._connect = connect
         self._places = places
-        self._task: asyncio.Task[None] = loop.create_task(self._accept())
+        self._coming: set[asyncio.Task[None]] = set()
+        self._timer: Optional[asyncio.TimerHandle] = None
+        self._is_closed = False
+        self._watch()
 
     @property
     def sockets(self) -> Sequence[socket.socket]:
         """The listening socket, until closed."""
-        return () if self._task.done() or self._sock.fileno() < 0 else (self._sock,)
+        return () if self._is_closed else (self._sock,)
 
     def is_serving(self) -> bool:
         """Whether connections are accepted, now or when there is a place."""
-        return bool(self.sockets)
+        return not self._is_closed
 
     def close(self) -> None:
-        """Stops accepting."""
-        self._task.cancel()
-        self._task.add_done_callback(self._close_socket)
-
-    def _close_socket(self, task: asyncio.Task[None]) -> None:
-        # Not before the loop has let go of it.
+        """Stops accepting. What is accepted is served."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        else:
+            self._loop.remove_reader(self._sock)
         self._sock.close()
+        self._places.close()
 
     async def wait_closed(self) -> None:
-        """Returns when nothing is accepted any more."""
-        await asyncio.wait([self._task])
+        """Returns when what was accepted has become connections."""
+        if self._coming:
+            await asyncio.wait(self._coming)
 
-    async def _accept(self) -> None:
-        while True:
-            if not self._places.is_free():
-                self._places.complain(self._loop.time())
-                await asyncio.sleep(_CHECK)
-                continue
-            # Nothing comes between the look for a place and this: the place cannot go to another listening socket.
-            try:
-                sock, _ = self._sock.accept()
-            except (BlockingIOError, InterruptedError):
-                await self._something_waits()
-                continue
-            except OSError as exc:
-                await self._recover(exc)
-                continue
-            self._places.coming += 1
-            # Shielded: what is accepted is served, even when accepting ends at this moment.
-            await asyncio.shield(self._loop.create_task(self._serve(sock)))
-
-    async def _something_waits(self) -> None:
-        waits = self._loop.create_future()
+    def _watch(self) -> None:
+        self._timer = None
         try:
-            self._loop.add_reader(self._sock, _wake, waits)
+            self._loop.add_reader(self._sock, self._look)
         except NotImplementedError:  # the proactor loop of Windows
-            await asyncio.sleep(_CHECK)
-            return
-        try:
-            await waits
-        finally:
-            self._loop.remove_reader(self._sock)
+            self._timer = self._loop.call_later(_CHECK, self._watch)
+            self._look()
 
-    async def _recover(self, exc: OSError) -> None:
+    def _rest(self, seconds: float, then: Callable[[], None]) -> None:
+        """Lets whatever waits be, for some time."""
+        if self._timer is not None:
+            self._timer.cancel()
+        else:
+            self._loop.remove_reader(self._sock)
+        self._timer = self._loop.call_later(seconds, then)
+
+    def _look(self) -> None:
+        """Something waits."""
+        if not self._places.is_free():
+            self._places.complain(self._loop.time())
+            self._rest(_CHECK, self._watch)
+        elif self._places.is_others_turn():
+            self._rest(_YIELD, self._end_yield)
+        else:
+            self._accept()
+
+    def _end_yield(self) -> None:
+        self._watch()
+        if self._places.is_free():
+            self._accept()  # nobody else has: they are busy
+
+    def _accept(self) -> None:
+        # Nothing comes between the look for a place and this: the place cannot go to another listening socket.
+        try:
+            sock, _ = self._sock.accept()
+        except (BlockingIOError, InterruptedError):
+            return  # another process has it
+        except OSError as exc:
+            self._recover(exc)
+            return
+        self._places.coming += 1
+        task = self._loop.create_task(self._serve(sock))
+        self._coming.add(task)
+        task.add_done_callback(self._coming.discard)
+
+    def _recover(self, exc: OSError) -> None:
         if exc.errno in _EXHAUSTED:
             logger.error("Cannot accept a connection: %s", exc.strerror)
-            await asyncio.sleep(_PAUSE)
+            self._rest(_PAUSE, self._watch)
         else:
-            await asyncio.sleep(_CHECK)  # the client has gone again, most likely
+            self._rest(_CHECK, self._watch)  # the client has gone again, most likely
 
     async def _serve(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -175,8 +214,3 @@ class Acceptor:
             logger.exception("A connection could not be set up")
         finally:
             self._places.coming -= 1
-
-
-def _wake(waits: asyncio.Future[None]) -> None:
-    if not waits.done():
-        waits.set_result(None)

@@ -332,7 +332,8 @@ class Server:
             self._max_requests = config.limit_max_requests + random.randint(0, config.limit_max_requests_jitter)
         try:
             listeners.listen(config.backlog)
-            places = Places(self.state.connections, config.limit_connections)
+            seat = None if self._link is None else self._link.seat
+            places = Places(self.state.connections, config.limit_connections, seat)
             for sock in listeners.sockets:
                 self.servers.append(await accept_from(loop, sock, self._connector(), config.backlog, places))
         except BindError as exc:

@@ -42,10 +42,10 @@ def pinned(command: list[str], cpu: int, **options: Any) -> Iterator[subprocess.
         popen.communicate()
 
 
-def start_pinned(command: list[str], cpu: int, **options: Any) -> subprocess.Popen[Any]:
-    """Start a command on one core: a child inherits the affinity of its parent."""
+def start_pinned(command: list[str], cpu: Optional[int], **options: Any) -> subprocess.Popen[Any]:
+    """Start a command on one core, or with None on all of ours: a child inherits the affinity of its parent."""
     mine = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {cpu})
+    os.sched_setaffinity(0, mine if cpu is None else {cpu})
     try:
         return subprocess.Popen(command, **options)
     finally:
@@ -53,15 +53,15 @@ def start_pinned(command: list[str], cpu: int, **options: Any) -> subprocess.Pop
 
 
 class ServerProcess:
-    """Context manager around a server that listens on 127.0.0.1, pinned to one core.
+    """Context manager around a server that listens on 127.0.0.1, pinned to one core if `cpu` says so.
 
     :param command: the full command line.
     :param port: the port it was told to listen on.
-    :param cpu: the core for it and all its children.
+    :param cpu: the core for it and all its children; None for any.
     :param root: its working directory.
     """
 
-    def __init__(self, command: list[str], port: int, cpu: int, root: str) -> None:
+    def __init__(self, command: list[str], port: int, cpu: Optional[int], root: str) -> None:
         self.command = command
         self.port = port
         self.cpu = cpu
@@ -152,6 +152,11 @@ class ServerProcess:
         """Lines written to stdout and stderr together."""
         self.log.seek(0)
         return sum(block.count(b"\n") for block in iter(lambda: self.log.read(1 << 20), b""))
+
+    def said(self, text: str) -> bool:
+        """Whether the output has this."""
+        self.log.seek(0)
+        return text.encode() in self.log.read()
 
     def last_line(self) -> str:
         """The last line of output, for messages."""

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Callable, NamedTuple, Optional
 
 from ..metrics.snapshot import Snapshot
+from .board import Seat
 
 READY = "ready"
 """The worker accepts connections."""
@@ -38,9 +39,12 @@ class WorkerLink:
 
     Nothing here waits for the parent: what does not fit into the pipe, because the parent does not read, is dropped.
     A message is written at once and as a whole, for it is smaller than what a pipe takes in one piece.
+
+    ``seat`` is where the worker says how many connections it has, to the others who accept from the same sockets.
     """
 
-    def __init__(self, orders: Connection, news: Connection) -> None:
+    def __init__(self, orders: Connection, news: Connection, seat: Optional[Seat] = None) -> None:
+        self.seat = seat
         self._orders = orders
         self._news = news
 

@@ -24,7 +24,7 @@ from ..server import EXIT_STARTUP_FAILED
 from ..sockets import BindError, Listeners, open_configured
 from ..systemd import Notifier
 from .link import Message
-from .process import WorkerProcess
+from .process import WorkerProcess, open_board
 from .reload import Watcher, describe, forget_bytecode
 from .supervisor import Supervisor, Worker
 
@@ -46,6 +46,7 @@ class Parent:
         self.config = config
         _check(config)
         self._listeners: Optional[Listeners] = None
+        self._board = open_board() if config.worker_sockets == "shared" else None
         self._notifier = Notifier({})
         self._supervisor: Any = None
         self._news: Any = None  # an event: there is something to look at
@@ -124,7 +125,9 @@ class Parent:
 
         forget_bytecode(self._changed)
         self._changed.clear()
-        return WorkerProcess(self.config, self._listeners.sockets, on_message, f"asgiserve-worker-{worker.slot}")
+        name = f"asgiserve-worker-{worker.slot}"
+        board = self._board if self._supervisor.target > 1 else None  # alone there is nobody to share with
+        return WorkerProcess(self.config, self._listeners.sockets, on_message, name, board)
 
     def _hear(self, worker: Worker, message: Message) -> None:
         self._supervisor.hear(worker, message, time.monotonic())

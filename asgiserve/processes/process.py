@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import pickle
 import signal
@@ -15,7 +16,10 @@ from typing import Callable, Iterator, Optional, Sequence
 
 from ..config import Config
 from . import worker
+from .board import Board
 from .link import Message, WorkerLink
+
+logger = logging.getLogger("asgiserve.error")
 
 #: A new interpreter for each worker: what the parent holds stays out of it, on every platform.
 _context = multiprocessing.get_context("spawn")
@@ -24,18 +28,26 @@ _context = multiprocessing.get_context("spawn")
 class WorkerProcess:
     """A process that serves on `sockets`.
 
-    `on_message` is called with each message of the worker, in a thread of its own.
+    `on_message` is called with each message of the worker, in a thread of its own. With a `board`, others accept from
+    the same sockets.
 
     ``pid`` (int). Raises OSError when the process cannot be started.
     """
 
     def __init__(
-        self, config: Config, sockets: Sequence[socket.socket], on_message: Callable[[Message], None], name: str
+        self,
+        config: Config,
+        sockets: Sequence[socket.socket],
+        on_message: Callable[[Message], None],
+        name: str,
+        board: Optional[Board] = None,
     ) -> None:
+        self._board = board
+        self._seat = None if board is None else board.take()
         orders, self._orders = _context.Pipe(duplex=False)
         self._news, news = _context.Pipe(duplex=False)
         self._process = _context.Process(
-            target=worker.main, args=(config, list(sockets), WorkerLink(orders, news)), name=name
+            target=worker.main, args=(config, list(sockets), WorkerLink(orders, news, self._seat)), name=name
         )
         try:
             with _main_module_left_out(config):
@@ -43,6 +55,7 @@ class WorkerProcess:
         except BaseException:
             self._orders.close()
             self._news.close()
+            self._leave_board()
             raise
         finally:
             # With these ends open here, nobody would see that the other process has ended.
@@ -68,6 +81,23 @@ class WorkerProcess:
         """Lets go of a process that has ended."""
         self._orders.close()
         self._process.close()
+        self._leave_board()
+
+    def _leave_board(self) -> None:
+        if self._board is not None and self._seat is not None:
+            self._board.give_back(self._seat)
+            self._seat = None
+
+
+def open_board() -> Optional[Board]:
+    """Where workers that share sockets tell each other how busy they are; None where there can be none."""
+    if sys.platform == "win32":
+        return None  # its loop cannot wait for a connection without accepting it
+    try:
+        return Board(_context)
+    except OSError as exc:
+        logger.warning("The workers cannot share connections evenly: %s", exc)
+        return None
 
 
 @contextlib.contextmanager
