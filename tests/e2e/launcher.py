@@ -72,15 +72,13 @@ def wait_for(condition, timeout: float = 10.0, what: str = "condition"):
 class Process:
     """A child program with a listening socket. `address` is ("127.0.0.1", port), or the path of a UNIX socket."""
 
-    def __init__(self, argv, address, workdir: Path, env=None):
+    def __init__(self, argv, address, workdir: Path, env=None, stdin=subprocess.DEVNULL):
         self.address = address
         self.argv = [str(arg) for arg in argv]
         self.stdout_path = workdir / "stdout"
         self.stderr_path = workdir / "stderr"
         with self.stdout_path.open("wb") as out, self.stderr_path.open("wb") as err:
-            self.popen = subprocess.Popen(
-                self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=workdir, env=env
-            )
+            self.popen = subprocess.Popen(self.argv, stdin=stdin, stdout=out, stderr=err, cwd=workdir, env=env)
 
     @property
     def pid(self) -> int:
