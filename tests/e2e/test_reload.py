@@ -16,7 +16,7 @@ import pytest
 
 import asgiserve
 
-from .launcher import START_TIMEOUT, Process, free_port, missing, wait_for
+from .launcher import PYPY, START_TIMEOUT, Process, free_port, missing, wait_for
 from .websocket_client import Peer
 from .wire import Truncated, Wire, encode
 
@@ -137,6 +137,8 @@ def engine(request, workdirs):
         try:
             import watchfiles  # noqa: F401
         except ImportError:
+            if PYPY:
+                pytest.skip("watchfiles is not asked for there")
             missing("watchfiles is not installed")
         return {"WATCHFILES_FORCE_POLLING": ""}
     hidden = workdirs()
