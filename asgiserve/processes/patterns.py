@@ -182,5 +182,6 @@ def is_within(path: str, directory: str) -> bool:
 
 
 def shown(path: str, here: str) -> str:
-    """The path as the log shows it: relative if it is below the directory `here`."""
-    return os.path.relpath(path, here) if path != here and is_within(path, here) else path
+    """The path as the log shows it: relative if it is below the directory `here`, what is no text escaped."""
+    name = os.path.relpath(path, here) if path != here and is_within(path, here) else path
+    return name if name.isprintable() else ascii(name)

@@ -548,6 +548,7 @@ def test_describe(project):
     assert describe(paths) == f"4 files changed: {more[0]}, {more[1]}, main.py and 1 more"
     outside = str(project.parent / "lib.py")
     assert describe({outside}) == f"1 file changed: {outside}"
+    assert describe({str(project / "a\nb\udcff.py")}) == r"1 file changed: 'a\nb\udcff.py'"
 
 
 def test_an_environment_that_forbids_polling(project, watch, monkeypatch, caplog):
