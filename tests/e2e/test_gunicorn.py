@@ -210,6 +210,18 @@ def worker_exit(server, worker): print(f"exit {worker.pid}", flush=True)
     assert [lines.count(line) for line in (f"int {pid}", "lifespan: shut down", f"exit {pid}")] == [1, 1, 1]
 
 
+def test_a_thread_that_never_ends_does_not_keep_a_worker(gunicorn, once):
+    server = gunicorn("--graceful-timeout", "1")
+    (pid,) = server.pids()
+    with Wire(server.connect()) as wire:
+        wire.send(encode("GET", "/thread", None, []))
+        assert int(ask(server, "/pid").text) == pid  # so that it has read the other one too
+        os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: not is_alive(pid), 30, "the end of the worker")
+    assert int(ask(server, "/pid").text) != pid
+    server.stop()
+
+
 def test_nothing_is_left_of_it_when_its_main_process_is_killed(gunicorn, once):
     server = gunicorn("-w", "2", count=2)
     server.signal(signal.SIGKILL)

@@ -1,5 +1,6 @@
 """The raw application, and what tests of many processes ask of it."""
 
+import asyncio
 import os
 import time
 
@@ -26,5 +27,7 @@ async def app(scope, receive, send):
         await raw_app.respond(send, b"%d" % os.getpid())
     elif path == "/block":
         await block()
+    elif path == "/thread":
+        await asyncio.get_running_loop().run_in_executor(None, time.sleep, 600)
     else:
         await raw_app.app(scope, receive, send)
