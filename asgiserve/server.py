@@ -1,4 +1,4 @@
-"""The server: start-up, listeners, signals, the tick, and the drain.
+"""The server: start-up, listeners, signals, the tick, and the end.
 
 :class:`Server` brings the parts together for one process and one event loop: it loads the application, runs its
 lifespan, opens the sockets, lets the stack's connections serve, and takes everything down again within a bound. It
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Sequence
 from . import _stack, loops
 from .acceptor import Places, accept_from, stop_accepting
 from .config import Config
+from .drain import Drain
 from .importer import LoadError
 from .lifespan import Lifespan, LifespanError
 from .logging import TRACE, AccessLog
@@ -33,6 +34,7 @@ from .middleware.proxy_headers import ProxyHeaders
 from .proxy_protocol import ProxyProtocol
 from .sockets import BindError, Listeners, open_configured
 from .systemd import Notifier
+from .urgency import DRAIN, DROP, HURRY, RETIRE, Urgency
 
 if TYPE_CHECKING:
     from .processes.link import WorkerLink
@@ -44,20 +46,6 @@ EXIT_STARTUP_FAILED = 3
 
 TICK = 0.25
 """Seconds between two looks at the deadlines of all connections."""
-
-CANCEL_GRACE = 2.0
-"""Seconds that a cancelled task of the application gets to end."""
-
-LINGER = 5.0
-"""Seconds, at most, that idle connections stay open when another server has taken over."""
-
-BLOCKED = 1.0
-"""Seconds after which a signal that the loop has not taken note of means that the loop is blocked."""
-
-_POLL = 0.02
-
-# How much of a hurry the server is in.
-_SERVE, _DRAIN, _HURRY, _DROP = range(4)
 
 
 class StartupError(Exception):
@@ -71,13 +59,15 @@ class Server:
     gracefully, from any thread; setting ``force_exit`` stops it without waiting for requests. ``servers`` lists the
     objects that accept connections, each with ``sockets``. ``state`` is the stack's ServerState. ``stuck`` (int)
     counts the tasks and threads that would not end and were left behind. Without ``handles_signals`` (bool) signals are
-    left to those who run the server.
+    left to those who run the server. With ``lingers`` (bool) others serve the same clients, as far as the server can
+    know, and ``should_exit`` leaves these their time: see :meth:`order`.
 
     `link` is how a worker process talks with its parent; with one, the sockets and their address are the parent's
     business, and so are the signals that a terminal sends to all processes.
     """
 
     handles_signals = True
+    lingers = False
 
     def __init__(self, config: Config, link: Optional[WorkerLink] = None) -> None:
         self.config = config
@@ -85,19 +75,15 @@ class Server:
         self.servers: list[Any] = []
         self.state: Any = None
         self.stuck = 0
-        self._urgency = _SERVE
-        self._noticed = _SERVE  # the urgency that the loop has seen
-        self._signalled = 0.0
+        self._urgency = Urgency()
+        self._terminations = 0
         self._abandoned: set[asyncio.Task[Any]] = set()
-        self._loading = False
         self._loop: Optional[asyncio.AbstractEventLoop] = None
-        self._changed: Optional[asyncio.Event] = None
         self._listeners: Optional[Listeners] = None
         self._link = link
         # Who is told how the server is doing: by default nobody, as for a server that was given its sockets by others.
         self._supervisor: Any = Notifier({}) if link is None else link
         self._beats_to: Any = link  # who is told the figures
-        self._lingers = False
         self._started_at = 0.0
         self._lag = 0.0
         self._tick_due = 0.0
@@ -111,47 +97,38 @@ class Server:
     @property
     def should_exit(self) -> bool:
         """Whether the server is to stop."""
-        return self._urgency >= _DRAIN
+        return self._urgency.level >= RETIRE
 
     @should_exit.setter
     def should_exit(self, value: bool) -> None:
         if value:
-            self._raise_urgency(_DRAIN)
+            self._urgency.rise(RETIRE if self.lingers else DRAIN)
 
     @property
     def force_exit(self) -> bool:
         """Whether the server is to stop without waiting for running requests."""
-        return self._urgency >= _HURRY
+        return self._urgency.level >= HURRY
 
     @force_exit.setter
     def force_exit(self, value: bool) -> None:
         if value:
-            self._raise_urgency(_HURRY)
+            self._urgency.rise(HURRY)
 
-    def retire(self) -> None:
-        """Stops the server gracefully, with time for its clients: another one serves already.
+    def order(self, urgency: int) -> None:
+        """Stops the server with that :mod:`.urgency`, also one whose event loop is held up.
 
-        Connections between two requests are not closed at once, when a request may be on its way, but behind their
-        next response or when they have been idle for a while.
+        For a worker that serves in its main thread; to be called in another one. Unlike signals, of which each asks for
+        more of a hurry than the last, the same order may come twice.
+
+        With RETIRE, connections between two requests are not closed at once, when a request may be on its way, but
+        behind their next response or when they have been idle for a while.
         """
-        self._lingers = True
-        self.should_exit = True
+        self._urgency.order(urgency)
 
     def snapshot(self) -> Snapshot:
         """How the server is doing, with the longest delay of the event loop since the last call."""
         lag, self._lag = self._lag, 0.0
         return take(self.state, self._started_at, lag)
-
-    def _raise_urgency(self, urgency: int) -> None:
-        self._urgency = max(self._urgency, urgency)
-        if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nothing is left to stop
-                self._loop.call_soon_threadsafe(self._notice)
-
-    def _notice(self) -> None:
-        self._noticed = self._urgency
-        if self._changed is not None:
-            self._changed.set()
 
     # -- running
 
@@ -180,7 +157,7 @@ class Server:
         Cancelling it stops the server without waiting for requests. Raises :class:`StartupError`.
         """
         self._loop = asyncio.get_running_loop()
-        self._changed = asyncio.Event()
+        self._urgency.attach(self._loop)
         with self._signals():
             try:
                 await self._serve(sockets)
@@ -194,6 +171,7 @@ class Server:
                 if self._listeners is not None:
                     self._listeners.remove()
                     self._listeners.close()
+                self._urgency.detach()
                 self._loop = None
 
     async def _serve(self, sockets: Optional[Sequence[socket.socket]]) -> None:
@@ -226,21 +204,21 @@ class Server:
                 await self._listen(lifespan)
                 if self.config.callback_notify is not None:
                     self._notifier = asyncio.ensure_future(self._notify(self.config.callback_notify))
-                await self._wait_until_told()
+                await self._urgency.wait()
             except asyncio.CancelledError:
-                self._raise_urgency(_HURRY)
+                self._urgency.rise(HURRY)
                 raise
             finally:
                 if self._notifier is not None:
                     self._notifier.cancel()
-                await self._drain()
+                await self._stop_serving()
         finally:
             await self._stop_lifespan(lifespan)
 
     # -- start-up
 
     def _load(self) -> None:
-        self._loading = True
+        self._urgency.is_loading = True
         try:
             self.config.load()
         except LoadError as exc:
@@ -251,7 +229,7 @@ class Server:
                 raise
             logger.info("Interrupted while the application was imported.")
         finally:
-            self._loading = False
+            self._urgency.is_loading = False
 
     def _say_what_serves(self) -> None:
         assert self._loop is not None
@@ -291,7 +269,7 @@ class Server:
     async def _start_lifespan(self, lifespan: Lifespan) -> bool:
         """Runs the start-up code; False when the server was told to stop meanwhile."""
         startup = asyncio.ensure_future(lifespan.startup())
-        told = asyncio.ensure_future(self._wait_until_told())
+        told = asyncio.ensure_future(self._urgency.wait())
         try:
             await asyncio.wait([startup, told], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -363,20 +341,6 @@ class Server:
 
     # -- while serving
 
-    async def _wait_until_told(self, urgency: int = _DRAIN, timeout: Optional[float] = None) -> bool:
-        """Waits until the urgency is at least that; False when `timeout` seconds pass first."""
-        changed = self._changed
-        assert changed is not None
-        end = None if timeout is None else time.monotonic() + timeout
-        while self._urgency < urgency:
-            changed.clear()
-            left = None if end is None else end - time.monotonic()
-            try:
-                await asyncio.wait_for(changed.wait(), left)
-            except asyncio.TimeoutError:
-                return False
-        return True
-
     def _tick(self) -> None:
         loop, state = self._loop, self.state
         if loop is None:
@@ -414,85 +378,23 @@ class Server:
                 logger.exception("callback_notify failed")
             await asyncio.sleep(self.config.timeout_notify)
 
-    # -- the drain
+    # -- the end
 
-    async def _drain(self) -> None:
-        """Stops accepting and lets the running requests end; it always ends itself, whatever the application does.
-
-        Idle connections close at once, those of a server that retires after a while. After half of
-        ``timeout_graceful_shutdown`` running applications are told that their client left, after all of it their tasks
-        are cancelled and the connections cut.
-        """
+    async def _stop_serving(self) -> None:
+        """Stops accepting and lets the running requests end; it always ends itself, whatever the application does."""
         self._supervisor.stopping("Shutting down")
         if self._listeners is not None:
             self._listeners.remove()
         assert self._loop is not None
         await stop_accepting(self._loop, self.servers)
-        state = self.state
-        if state is None:
+        if self.state is None:
             return
         logger.info("Shutting down")
-        state.stopping = True
-        bound = self.config.timeout_graceful_shutdown
-        half = None if bound is None else bound / 2
-        if self._lingers:
-            linger = min(LINGER, *(limit for limit in (half, self.config.timeout_keep_alive) if limit is not None))
-            await self._quiet(linger, _HURRY)
-            half = None if half is None else half - linger
-        self._tell("shutdown")
-        if not await self._quiet(half, _HURRY, announce=True) and self._urgency < _HURRY:
-            self._tell("disconnect_app")
-            await self._quiet(half, _HURRY)
-        await self._cut()
-
-    def _tell(self, what: str) -> None:
-        """Calls that method of each connection; one that fails must not keep the others open."""
-        for connection in list(self.state.connections):
-            try:
-                getattr(connection, what)()
-            except Exception:
-                logger.exception("A connection could not be told: %s", what)
-
-    async def _quiet(self, timeout: Optional[float], urgency: int, announce: bool = False) -> bool:
-        """Waits until no connection and no task is left; False after `timeout` seconds or when there is more of a
-        hurry."""
-        state = self.state
-        end = None if timeout is None else time.monotonic() + timeout
-        said = not announce
-        pause = 0.001
-        while state.connections or state.tasks:
-            if self._urgency >= urgency or (end is not None and time.monotonic() >= end):
-                return False
-            if not said and pause >= _POLL:
-                said = True
-                logger.info(
-                    "Waiting for %d connection(s) and %d task(s) to finish. (Press CTRL+C again to hurry)",
-                    len(state.connections),
-                    len(state.tasks),
-                )
-            await self._wait_until_told(urgency, pause if end is None else min(pause, max(0.0, end - time.monotonic())))
-            pause = min(pause * 2, _POLL)
-        return True
-
-    async def _cut(self) -> None:
-        state = self.state
-        tasks = set(state.tasks)
-        if tasks:
-            logger.error("Cancelling %d task(s) that did not finish in time.", len(tasks))
-            for task in tasks:
-                task.cancel()
-            # Give them a turn of the loop, so that an answer they still send goes out before the connection is cut.
-            await asyncio.wait(tasks, timeout=0.05)
-        self._tell("abort")
-        if not await self._quiet(CANCEL_GRACE, _DROP):
-            left = [task for task in state.tasks if not task.done()]
-            if left:
-                self._abandoned.update(left)
-                logger.error("%d task(s) ignore the cancellation and are abandoned.", len(left))
+        await Drain(self.state, self.config, self._urgency, self._abandoned).run()
 
     async def _stop_lifespan(self, lifespan: Lifespan) -> None:
         shutdown = asyncio.ensure_future(lifespan.shutdown())
-        told = asyncio.ensure_future(self._wait_until_told(_DROP))
+        told = asyncio.ensure_future(self._urgency.wait(DROP))
         await asyncio.wait([shutdown, told], return_when=asyncio.FIRST_COMPLETED)
         told.cancel()
         if not shutdown.done():
@@ -504,7 +406,7 @@ class Server:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM stop the server meanwhile; only the main thread can have handlers.
+        """SIGINT and SIGTERM stop the server meanwhile, of a worker SIGTERM; only the main thread can have handlers.
 
         Plain handlers, not those of the loop: they leave alone what others set up on the loop, can be put back
         exactly as they were, and run even while the loop is blocked.
@@ -512,17 +414,19 @@ class Server:
         if not self.handles_signals or threading.current_thread() is not threading.main_thread():
             yield
             return
-        wanted = [signal.SIGTERM]
-        if self._link is None:
-            wanted.append(signal.SIGINT)
+        wanted: dict[int, Any] = {signal.SIGTERM: self._on_signal}
+        if self._link is not None:
+            wanted[signal.SIGINT] = self._urgency.on_interrupt
+        else:
+            wanted[signal.SIGINT] = self._on_signal
             if sys.platform == "win32":
-                wanted.append(signal.SIGBREAK)
-        earlier: list[tuple[signal.Signals, Any]] = []
+                wanted[signal.SIGBREAK] = self._on_signal
+            elif self.config.is_ssl:
+                wanted[signal.SIGHUP] = self._on_hangup
+        earlier: list[tuple[int, Any]] = []
         try:
-            for number in wanted:
-                earlier.append((number, signal.signal(number, self._on_signal)))
-            if self.config.is_ssl and self._link is None and hasattr(signal, "SIGHUP"):
-                earlier.append((signal.SIGHUP, signal.signal(signal.SIGHUP, self._on_hangup)))
+            for number, handler in wanted.items():
+                earlier.append((number, signal.signal(number, handler)))
             yield
         finally:
             for number, handler in earlier:
@@ -531,7 +435,7 @@ class Server:
 
     def _on_hangup(self, number: int, frame: Optional[FrameType]) -> None:
         loop = self._loop
-        if loop is not None and not self._loading:  # what is not loaded yet needs no reload
+        if loop is not None and not self._urgency.is_loading:  # what is not loaded yet needs no reload
             loop.call_soon_threadsafe(self.reload_certificates)
 
     def reload_certificates(self) -> None:
@@ -545,11 +449,11 @@ class Server:
             self._supervisor.reloaded()
 
     def _on_signal(self, number: int, frame: Optional[FrameType]) -> None:
-        now = time.monotonic()
-        blocked = self._urgency > self._noticed and now - self._signalled > BLOCKED
-        if self._urgency == self._noticed:
-            self._signalled = now
-        self._raise_urgency(min(self._urgency + 1, _DROP))
-        if self._loading or blocked:
-            # The loop is not running, or has not come round since the last signal: the application's code holds it up.
-            raise KeyboardInterrupt
+        urgency = self._urgency
+        if self._link is None:
+            urgency.ask(max(DRAIN, min(urgency.level + 1, DROP)))
+        else:
+            # By hand, and then the worker is replaced: there is no hurry. Or it is for all processes of the service,
+            # and then the parent says so as well, sooner or later than this; the two do not add up.
+            self._terminations += 1
+            urgency.ask(min(RETIRE + self._terminations - 1, DROP))

@@ -223,7 +223,7 @@ class _Server(Server):
         super().__init__(config)
         self._worker = worker
         # Other workers accept while this one ends, at --max-requests and, as far as a worker can know, at SIGTERM.
-        self._lingers = not worker.cfg.reload
+        self.lingers = not worker.cfg.reload
         self._beating: Optional[asyncio.TimerHandle] = None
         self._is_up = False
 

@@ -9,9 +9,14 @@ import socket
 import sys
 from typing import NoReturn, Optional, Sequence
 
+from ..config import Config
+from ..drain import CANCEL_GRACE
 from ..server import Server
 
 EXIT_INTERRUPTED = 130
+
+MARGIN = 5.0
+"""Seconds that a process gets beyond the bounds of the settings, before it is killed."""
 
 
 def serve_and_exit(server: Server, sockets: Optional[Sequence[socket.socket]] = None) -> NoReturn:
@@ -43,3 +48,12 @@ def flush_output() -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         except AttributeError:
             pass  # there is no such stream, as under pythonw
+
+
+def drain_bound(config: Config, hurried: bool = False) -> Optional[float]:
+    """Seconds in which a server that is told to stop, or to hurry, has ended, whatever the application does; None
+    without a bound."""
+    graceful, lifespan = 0.0 if hurried else config.timeout_graceful_shutdown, config.timeout_lifespan_shutdown
+    if graceful is None or lifespan is None:
+        return None
+    return graceful + CANCEL_GRACE + lifespan + MARGIN

@@ -11,6 +11,7 @@ import threading
 from multiprocessing.connection import Connection
 from typing import Any, Callable, NamedTuple, Optional
 
+from .. import urgency
 from ..metrics.snapshot import Snapshot
 from .board import Seat
 
@@ -21,10 +22,14 @@ BEAT = "beat"
 STOPPING = "stopping"
 """The worker drains."""
 
-RETIRE = "retire"
+# Orders are degrees of urgency. Unlike signals they do not add up: a worker that gets SIGTERM too, as service managers
+# send it to all processes of a service, is in no more of a hurry for it.
+RETIRE = urgency.RETIRE
 """Another worker has taken over: stop, and let clients take their time."""
-STOP = "stop"
-"""Stop; each further one means more of a hurry, as a signal does."""
+STOP = urgency.DRAIN
+"""Stop gracefully."""
+HURRY = urgency.HURRY
+"""Stop without waiting for running requests."""
 
 
 class Message(NamedTuple):
@@ -48,19 +53,19 @@ class WorkerLink:
         self._orders = orders
         self._news = news
 
-    def open(self, on_order: Callable[[str], Any]) -> None:
-        """Starts calling `on_order` with each order, in a thread; with STOP when the parent has ended."""
+    def open(self, on_order: Callable[[int], Any], on_end: Callable[[], Any]) -> None:
+        """Starts calling `on_order` with each order, in a thread, and `on_end` when the parent has ended."""
         if hasattr(os, "set_blocking"):
             with contextlib.suppress(OSError):  # Windows, whose pipes are of another kind
                 os.set_blocking(self._news.fileno(), False)
-        threading.Thread(target=self._listen, args=(on_order,), name="asgiserve-orders", daemon=True).start()
+        threading.Thread(target=self._listen, args=(on_order, on_end), name="asgiserve-orders", daemon=True).start()
 
-    def _listen(self, on_order: Callable[[str], Any]) -> None:
+    def _listen(self, on_order: Callable[[int], Any], on_end: Callable[[], Any]) -> None:
         while True:
             try:
                 order = self._orders.recv()
             except (EOFError, OSError):
-                on_order(STOP)
+                on_end()
                 return
             on_order(order)
 

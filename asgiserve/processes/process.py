@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from types import ModuleType
 from typing import Callable, Iterator, Optional, Sequence
@@ -50,7 +51,7 @@ class WorkerProcess:
             target=worker.main, args=(config, list(sockets), WorkerLink(orders, news, self._seat)), name=name
         )
         try:
-            with _main_module_left_out(config):
+            with _main_module_left_out(config), _signals_held():
                 self._process.start()
         except BaseException:
             self._orders.close()
@@ -64,8 +65,8 @@ class WorkerProcess:
         self.pid: int = self._process.pid or 0
         threading.Thread(target=_listen, args=(self._news, on_message), name=f"{name}-news", daemon=True).start()
 
-    def tell(self, order: str) -> None:
-        """Sends RETIRE or STOP."""
+    def tell(self, order: int) -> None:
+        """Sends RETIRE, STOP or HURRY."""
         with contextlib.suppress(OSError):  # it has ended, which is seen soon
             self._orders.send(order)
 
@@ -116,6 +117,23 @@ def _main_module_left_out(config: Config) -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """A new process inherits which signals have to wait: those which it cannot handle yet would end it, with a
+    traceback for Ctrl+C."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, worker.signals())
+    try:
+        # A process of multiprocessing's own, which lives as long as all of ours. To start it lets signals through.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, worker.signals())
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
 
 def _listen(news: Connection, on_message: Callable[[Message], None]) -> None:

@@ -14,13 +14,14 @@ import itertools
 import logging
 import random
 import time
-from typing import Any, Callable, Iterable, Mapping, Optional, Protocol
+from typing import Any, Callable, Mapping, Optional, Protocol
 
 from ..config import Config
 from ..metrics.snapshot import Snapshot, Totals
 from ..metrics.snapshot import Worker as WorkerView
-from ..server import CANCEL_GRACE, EXIT_STARTUP_FAILED
-from .link import BEAT, READY, RETIRE, STOP, STOPPING, Message
+from ..server import EXIT_STARTUP_FAILED
+from .ending import drain_bound
+from .link import BEAT, HURRY, READY, RETIRE, STOP, STOPPING, Message
 from .process import describe_exit
 
 logger = logging.getLogger("asgiserve.error")
@@ -33,10 +34,6 @@ LONGEST_PAUSE = 30.0
 """Seconds, at most, before a worker that died is replaced."""
 LATE = 2.0
 """Seconds between two ticks after which silence of the workers means nothing."""
-MARGIN = 5.0
-"""Seconds that a worker gets beyond its own bounds, before it is killed."""
-HURRIED = CANCEL_GRACE + MARGIN
-"""Seconds that a worker gets when there is a hurry."""
 RELOAD_BOUND = 1.0
 """Seconds that a worker gets to end when a file has changed."""
 
@@ -46,7 +43,7 @@ class Process(Protocol):
 
     pid: int
 
-    def tell(self, order: str) -> None: ...
+    def tell(self, order: int) -> None: ...
     def kill(self) -> None: ...
     def exit_status(self) -> Optional[int]: ...
     def close(self) -> None: ...
@@ -221,17 +218,17 @@ class Supervisor:
     def stop(self, now: float) -> None:
         """Ends all workers; each further call is one more degree of hurry, and the third kills them."""
         self._now = now
-        self._urgency += 1
+        self._urgency = max(STOP, self._urgency + 1)
         self._swaps.clear()
         self._swap = None
         for worker in self._workers:
-            if self._urgency >= 3:
+            if self._urgency > HURRY:
                 self._kill(worker, "the third request to stop")
                 continue
-            worker.process.tell(STOP)
+            worker.process.tell(self._urgency)
             worker.phase = LEAVING
-            worker.deadline = self._until(self._drain_bound() if self._urgency == 1 else HURRIED)
-            if self._config.reload and self._urgency == 1:
+            worker.deadline = self._until(drain_bound(self._config, self._urgency == HURRY))
+            if self._config.reload and self._urgency == STOP:
                 worker.hurried_at = now + RELOAD_BOUND / 2  # who develops does not wait for his own browser
         self._proceed()
 
@@ -240,7 +237,7 @@ class Supervisor:
         if self._urgency:
             return
         self._now = now
-        self._urgency = 1
+        self._urgency = RETIRE
         self._swaps.clear()
         self._swap = None
         for worker in self._workers:
@@ -282,7 +279,7 @@ class Supervisor:
 
     def _leave(self, worker: Worker) -> None:
         worker.phase = LEAVING
-        worker.deadline = self._until(self._drain_bound())
+        worker.deadline = self._until(drain_bound(self._config))
 
     def _kill(self, worker: Worker, reason: str) -> None:
         if not worker.killed_for:
@@ -297,7 +294,7 @@ class Supervisor:
         if worker.phase == LEAVING:
             if worker.hurried_at is not None and now >= worker.hurried_at:
                 worker.hurried_at = None
-                worker.process.tell(STOP)
+                worker.process.tell(HURRY)
             if worker.deadline is not None and now >= worker.deadline:
                 self._kill(worker, "it does not end in time")
         elif worker.phase == BOOTING:
@@ -440,17 +437,6 @@ class Supervisor:
             swap.new = self._launch(swap.old.slot)
             if swap.new is not None:
                 self._swap = swap
-
-    def _drain_bound(self) -> Optional[float]:
-        """Seconds in which a worker ends by itself, whatever the application does; None where nobody bounds it."""
-        config = self._config
-        bounds: Iterable[Optional[float]] = (config.timeout_graceful_shutdown, config.timeout_lifespan_shutdown)
-        total = CANCEL_GRACE + MARGIN
-        for bound in bounds:
-            if bound is None:
-                return None
-            total += bound
-        return total
 
     def _until(self, seconds: Optional[float]) -> Optional[float]:
         return None if seconds is None else self._now + seconds

@@ -14,8 +14,10 @@ import threading
 import pytest
 
 import asgiserve
+from asgiserve import drain
 from asgiserve import server as module
 from asgiserve.server import Server, StartupError
+from asgiserve.urgency import DRAIN, RETIRE
 
 from .serving import HTTP, TIMEOUT, Client, config, get, hello, loop_names, port_of, run, serving, until
 
@@ -36,7 +38,7 @@ def log(caplog):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(module, "CANCEL_GRACE", 0.1)
+    monkeypatch.setattr(drain, "CANCEL_GRACE", 0.1)
 
 
 def messages(log, level=logging.INFO):
@@ -529,6 +531,66 @@ def test_a_client_that_sends_half_a_request_does_not_hold_the_drain(stack, loop)
             await until(lambda: server.state.connections)
         assert server.state.connections == set()
         await client.close()
+
+    run(main(), loop)
+
+
+def test_a_server_that_retires_lets_its_clients_take_their_time(stack, loop):
+    async def main():
+        async with serving(http=HTTP[stack.name]) as server:
+            port = port_of(server)
+            idle, fresh = await Client.open(server), await Client.open(server)
+            await idle.get()
+            await until(lambda: len(server.state.connections) == 2)
+            server.order(RETIRE)
+            await until(lambda: server.state.stopping)
+            with pytest.raises(OSError):
+                await asyncio.open_connection("127.0.0.1", port)
+            for client in idle, fresh:
+                head, body = await client.get("/late")
+                assert body == b"/late"
+                assert b"connection: close" in head.lower()
+                assert await client.reader.read() == b""
+                await client.close()
+
+    run(main(), loop)
+
+
+def test_a_server_that_retires_does_not_wait_for_ever(stack, loop, monkeypatch):
+    monkeypatch.setattr(drain, "LINGER", 0.05)
+
+    async def main():
+        async with serving(http=HTTP[stack.name]) as server:
+            idle = await Client.open(server)
+            await idle.get()
+            server.order(RETIRE)
+            assert await idle.reader.read() == b""
+            await idle.close()
+
+    run(main(), loop)
+
+
+def test_a_server_that_retires_can_be_told_to_stop(stack, loop, monkeypatch):
+    monkeypatch.setattr(drain, "LINGER", 1000)
+
+    async def main():
+        app = App()
+        async with serving(
+            app, http=HTTP[stack.name], timeout_keep_alive=None, timeout_graceful_shutdown=None
+        ) as server:
+            idle, busy = await Client.open(server), await Client.open(server)
+            await idle.get()
+            busy.ask("/wait")
+            await until(lambda: "/wait" in app.events)
+            server.order(RETIRE)
+            await until(lambda: server.state.stopping)
+            server.order(DRAIN)
+            assert await idle.reader.read() == b""
+            server.order(DRAIN)  # once more is no more
+            app.release.set()
+            assert (await busy.answer())[1] == b"ok"
+            await idle.close()
+            await busy.close()
 
     run(main(), loop)
 

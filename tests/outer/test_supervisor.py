@@ -7,7 +7,8 @@ import pytest
 from asgiserve.config import Config
 from asgiserve.metrics.snapshot import Snapshot
 from asgiserve.processes import supervisor as module
-from asgiserve.processes.link import BEAT, READY, RETIRE, STOP, STOPPING, Message
+from asgiserve.processes.ending import CANCEL_GRACE, MARGIN, drain_bound
+from asgiserve.processes.link import BEAT, HURRY, READY, RETIRE, STOP, STOPPING, Message
 from asgiserve.processes.process import describe_exit
 from asgiserve.processes.supervisor import Supervisor
 
@@ -320,7 +321,7 @@ def test_an_old_worker_that_does_not_go_is_killed():
     fleet = serve(timeout_graceful_shutdown=10, timeout_lifespan_shutdown=5)
     fleet.supervisor.restart(fleet.now)
     fleet.ready(1)
-    bound = 15 + module.CANCEL_GRACE + module.MARGIN
+    bound = drain_bound(Config("main:app", timeout_graceful_shutdown=10, timeout_lifespan_shutdown=5))
     fleet.pass_time(bound - 0.25, 1)
     assert fleet[0].process.orders == [RETIRE]
     fleet.pass_time(0.5, 1)
@@ -416,12 +417,12 @@ def test_stop():
 
 
 def test_stop_more_and_more_hurried():
-    fleet = serve()
+    fleet = serve(timeout_lifespan_shutdown=3)
     fleet.supervisor.stop(fleet.now)
     fleet.supervisor.stop(fleet.now)
-    assert fleet[0].process.orders == [STOP, STOP]
-    fleet.pass_time(module.HURRIED)
-    assert fleet[0].process.orders == [STOP, STOP, "KILL"]
+    assert fleet[0].process.orders == [STOP, HURRY]
+    fleet.pass_time(3 + CANCEL_GRACE + MARGIN)
+    assert fleet[0].process.orders == [STOP, HURRY, "KILL"]
     fleet.supervisor.stop(fleet.now)
     fleet.exit(0, -9)
     assert fleet.supervisor.exit_status == 0
@@ -430,7 +431,7 @@ def test_stop_more_and_more_hurried():
 def test_a_worker_that_does_not_stop_is_killed():
     fleet = serve(timeout_graceful_shutdown=1, timeout_lifespan_shutdown=1)
     fleet.supervisor.stop(fleet.now)
-    fleet.pass_time(2 + module.CANCEL_GRACE + module.MARGIN)
+    fleet.pass_time(2 + CANCEL_GRACE + MARGIN)
     assert fleet[0].process.orders == [STOP, "KILL"]
 
 
@@ -502,7 +503,7 @@ def test_reload_does_not_wait_for_open_streams():
     fleet = serve(reload=True)
     fleet.supervisor.reload(fleet.now)
     fleet.pass_time(module.RELOAD_BOUND)
-    assert fleet[0].process.orders == [STOP, STOP, "KILL"]
+    assert fleet[0].process.orders == [STOP, HURRY, "KILL"]
 
 
 def test_reload_waits_for_the_next_change_when_the_application_does_not_start(caplog):
