@@ -531,7 +531,7 @@ def test_reload_bounds_do_not_move_with_further_changes():
     for _ in range(4):
         fleet.supervisor.reload(fleet.now)
         fleet.pass_time(module.RELOAD_BOUND / 4)
-    assert fleet[0].process.orders == [STOP, STOP, "KILL"]
+    assert fleet[0].process.orders == [STOP, HURRY, "KILL"]
 
 
 def test_a_breakpoint_is_no_hang():
@@ -547,6 +547,6 @@ def test_the_end_does_not_wait_for_open_streams_while_developing():
     fleet.supervisor.stop(fleet.now)
     assert fleet[0].process.orders == [STOP]
     fleet.pass_time(module.RELOAD_BOUND)
-    assert fleet[0].process.orders == [STOP, STOP]
+    assert fleet[0].process.orders == [STOP, HURRY]
     fleet.exit(0)
     assert fleet.supervisor.exit_status == 0
