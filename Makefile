@@ -59,7 +59,7 @@ types: $(TOOLS_STAMP) ## check types
 bench: $(BUILD_STAMP) $(BENCH_STAMP) ## run the micro benchmarks
 	$(PY) -m pytest bench/micro $(ARGS)
 
-bench-http: $(BUILD_STAMP) $(BENCH_STAMP) ## compare with other servers under load, with wrk
+bench-http: $(BUILD_STAMP) $(BENCH_STAMP) ## compare with other servers under load; needs a C compiler
 	$(PY) -m bench.http $(ARGS)
 
 bench-websocket: $(BUILD_STAMP) $(BENCH_STAMP) ## compare with other servers over WebSocket; needs a C compiler

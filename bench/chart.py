@@ -12,11 +12,11 @@ from typing import Callable, Optional
 from xml.sax.saxutils import escape
 
 from .page import ordered
-from .rounds import Results, ratio
+from .rounds import Cell, Results, Row, ratio
 
 Table = list[tuple[str, dict[str, float]]]
 
-LEFT, TOP, ROW, WIDTH, RIGHT = 300, 86, 30, 480, 80
+LEFT, ROW, WIDTH, RIGHT = 300, 30, 480, 80
 TEXT = "#808890"
 GRID = 'stroke="#808890" stroke-opacity="0.4"'
 TICKS = (0.125, 0.25, 0.5, 1, 2, 4, 8, 16)
@@ -45,6 +45,16 @@ def diamond(x: float, y: float, color: str) -> str:
 def triangle(x: float, y: float, color: str) -> str:
     """A shape around a point."""
     return f'<path d="M{x:.1f} {y - 6:.1f}l6.5 11h-13z" fill="{color}"/>'
+
+
+def wedge(x: float, y: float, color: str) -> str:
+    """A shape around a point."""
+    return f'<path d="M{x:.1f} {y + 6:.1f}l6.5 -11h-13z" fill="{color}"/>'
+
+
+def cross(x: float, y: float, color: str) -> str:
+    """A shape around a point."""
+    return f'<path d="M{x - 5:.1f} {y - 5:.1f}l10 10m0 -10l-10 10" fill="none" stroke="{color}" stroke-width="3"/>'
 
 
 def bar(x: float, y: float, color: str) -> str:
@@ -78,6 +88,15 @@ def costs(results: Results, titles: dict[str, str], marks: list[Mark], baseline:
     return table
 
 
+def medians(row: Row, attribute: str, marks: list[Mark], baseline: str) -> dict[str, float]:
+    """The median of a sample attribute of the marked servers relative to one of them; empty without that."""
+    base = row.get(baseline, Cell()).median(attribute)
+    if not base:
+        return {}
+    values = {mark.name: row.get(mark.name, Cell()).median(attribute) for mark in marks}
+    return {name: value / base for name, value in values.items() if value}
+
+
 def _span(values: list[float]) -> tuple[float, float]:
     """The ends of the axis: ticks around all values and 1; what lies beyond the last ticks is not drawn."""
     low = max((tick for tick in TICKS if tick <= min([*values, 0.5])), default=TICKS[0])
@@ -89,13 +108,20 @@ def _text(x: float, y: float, words: str, anchor: str = "start", extra: str = ""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {extra}>{escape(words)}</text>'
 
 
-def _legend(marks: list[Mark]) -> list[str]:
-    parts = []
-    x = 16.0
+def _legend(marks: list[Mark]) -> tuple[list[str], float]:
+    """The marks with their labels, in as many lines as they need.
+
+    :return: the parts, and where the next line would be.
+    """
+    parts: list[str] = []
+    x, y = 16.0, 40.0
     for mark in reversed(marks):
-        parts += [mark.shape(x, 40, mark.color), _text(x + 12, 45, mark.label)]
-        x += 34 + 7.2 * len(mark.label)
-    return parts
+        size = 34 + 7.2 * len(mark.label)
+        if x + size > LEFT + WIDTH + RIGHT:
+            x, y = 16.0, y + 22
+        parts += [mark.shape(x, y, mark.color), _text(x + 12, y + 5, mark.label)]
+        x += size
+    return parts, y + 22
 
 
 def svg(title: str, heading: str, table: Table, marks: list[Mark]) -> Optional[str]:
@@ -103,26 +129,28 @@ def svg(title: str, heading: str, table: Table, marks: list[Mark]) -> Optional[s
     if not table:
         return None
     low, high = _span([value for _, row in table for value in row.values()])
-    bottom = TOP + ROW * len(table)
     marks = [mark for mark in marks if any(mark.name in row for _, row in table)]
+    legend, below = _legend(marks)
+    top = below + 24
+    bottom = top + ROW * len(table)
 
     def place(value: float) -> float:
         return LEFT + WIDTH * math.log(value / low) / math.log(high / low)
 
-    width = max(LEFT + WIDTH + RIGHT, 16 + sum(34 + 7.2 * len(mark.label) for mark in marks))
+    width = LEFT + WIDTH + RIGHT
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {bottom + 16}" width="{width:.0f}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {bottom + 16:.0f}" width="{width}" '
         f'font-family="system-ui, sans-serif" font-size="14" fill="{TEXT}" role="img">',
         f"<title>{escape(title)}</title>",
         _text(8, 20, heading, extra='font-size="16"'),
-        *_legend(marks),
+        *legend,
     ]
     for tick in (tick for tick in TICKS if low <= tick <= high):
         x = place(tick)
-        parts.append(f'<path d="M{x:.1f} {TOP - 8}V{bottom}" {GRID}/>')
-        parts.append(_text(x, TOP - 14, f"{tick:g}", "middle"))
+        parts.append(f'<path d="M{x:.1f} {top - 8:.0f}V{bottom:.0f}" {GRID}/>')
+        parts.append(_text(x, top - 14, f"{tick:g}", "middle"))
     for number, (words, row) in enumerate(table):
-        y = TOP + ROW * (number + 0.5)
+        y = top + ROW * (number + 0.5)
         parts.append(f'<path d="M{LEFT} {y:.1f}H{LEFT + WIDTH}" {GRID}/>')
         parts.append(_text(LEFT - 16, y + 5, words, "end"))
         shown = [mark for mark in marks if mark.name in row and low <= row[mark.name] <= high]

@@ -1,17 +1,52 @@
-"""What the command lines of the comparisons have in common."""
+"""The command line of a comparison: what is measured, in what order, and where the results go."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import signal
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable, Optional
 
 from . import ROOT
-from .rounds import Plan
+from .page import environment, steal
+from .rounds import Plan, Results, measure_rounds
+from .scratch import NotCompiled
+from .servers import Chosen, Server, choose
+
+# Files that a process has open besides its connections.
+OTHER_FILES = 500
+
+Measure = Callable[[Server, str, Any, Plan], Any]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What one comparison consists of.
+
+    ``load`` names the load generator. Every workload has at least a ``name``, a ``kind``, ``canned`` and
+    ``connections``; the first one's command lines are shown in the report. ``measure`` takes a server, its interpreter,
+    a workload and a plan, and returns a sample or raises ``ServerFailed``. ``rounds`` and ``duration`` say how often
+    that happens and about how many seconds it takes. ``report`` makes, from the environment, the results and a name,
+    the texts of all files by their names.
+    """
+
+    name: str
+    description: str
+    load: str
+    servers: list[Server]
+    workloads: list[Any]
+    baseline: str
+    plan: Plan
+    measure: Measure
+    rounds: Callable[[Any, Plan], int]
+    duration: Callable[[Any, Plan], float]
+    report: Callable[[dict[str, Any], Results, str], dict[str, str]]
 
 
 def names(known: list[str]) -> Callable[[str], list[str]]:
@@ -27,36 +62,72 @@ def names(known: list[str]) -> Callable[[str], list[str]]:
     return parse
 
 
-def arguments(program: str, description: str, rows: list[str], servers: list[str]) -> argparse.ArgumentParser:
+def parser(comparison: Comparison) -> argparse.ArgumentParser:
     """The options that every comparison has."""
+    plan = comparison.plan
+    rows = [row.name for row in comparison.workloads]
+    servers = [server.name for server in comparison.servers]
     parser = argparse.ArgumentParser(
-        prog=f"python -m {program}",
-        description=description,
+        prog=f"python -m bench.{comparison.name}",
+        description=comparison.description,
         epilog=f"Rows: {', '.join(rows)}. Servers: {', '.join(servers)}.",
     )
-    parser.add_argument("--only", type=names(rows), default=rows, metavar="ROW,...", help="measure these rows only")
-    parser.add_argument(
-        "--servers", type=names(servers), default=servers, metavar="SERVER,...", help="these servers only"
+    add = parser.add_argument
+    add("--only", type=names(rows), default=rows, metavar="ROW,...", help="measure these rows only")
+    add("--servers", type=names(servers), metavar="SERVER,...", help="these servers only")
+    add(
+        "--pypy", metavar="PATH", help="a PyPy with the packages; its servers are measured too, unless others are named"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds per row (default 5)")
-    parser.add_argument("--seconds", type=int, default=4, help="length of the measured window (default 4)")
-    parser.add_argument("--warm-up", type=int, default=1, help="seconds of load before it (default 1)")
-    parser.add_argument("--output", type=Path, default=ROOT / "bench" / "results", metavar="DIR", help="where to write")
-    parser.add_argument("--server-cpu", type=int, default=0, help="core of the server (default 0)")
-    parser.add_argument("--load-cpu", type=int, default=1, help="core of the load generator (default 1)")
+    add("--rounds", type=int, default=plan.rounds, help=f"interleaved rounds per row (default {plan.rounds})")
+    add("--seconds", type=float, default=plan.seconds, help=f"length of the measured window (default {plan.seconds:g})")
+    add("--warm-up", type=float, default=plan.warm_up, help=f"seconds of load before it (default {plan.warm_up:g})")
+    add("--output", type=Path, default=ROOT / "bench" / "results", metavar="DIR", help="where to write")
+    add("--report", default=comparison.name, metavar="NAME", help=f"name of the files (default {comparison.name})")
+    add("--server-cpu", type=int, default=plan.server_cpu, help=f"core of the server (default {plan.server_cpu})")
+    add("--load-cpu", type=int, default=plan.load_cpu, help=f"core of the load generator (default {plan.load_cpu})")
     return parser
 
 
-def plan(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Plan:
-    """The plan that the options ask for; ends the program where the machine has not the cores for it."""
+def _plan(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Plan:
+    """The plan that the options ask for; ends the program where they make no sense here."""
     if not {options.server_cpu, options.load_cpu} <= os.sched_getaffinity(0) or options.server_cpu == options.load_cpu:
         parser.error("two different cores are needed: see --server-cpu and --load-cpu")
+    if options.rounds < 1 or options.seconds <= 0 or options.warm_up < 0:
+        parser.error("--rounds and --seconds have to be above 0, --warm-up not below it")
     return Plan(options.rounds, options.seconds, options.warm_up, options.server_cpu, options.load_cpu, root=str(ROOT))
+
+
+def wanted(servers: list[Server], named: Optional[list[str]], pypy: Optional[str]) -> list[str]:
+    """The names of the servers to measure: those that were named, or else all that are not optional."""
+    if named is not None:
+        return named
+    return [server.name for server in servers if (pypy is not None if server.pypy else not server.optional)]
+
+
+def minutes(comparison: Comparison, rows: list[Any], servers: Chosen, plan: Plan) -> float:
+    """How long it will take."""
+    total = 0.0
+    for row in rows:
+        for server, _ in servers.values():
+            if server.handles(row):
+                warmed = replace(plan, warm_up=max(plan.warm_up, server.warm_up))
+                total += comparison.rounds(row, plan) * comparison.duration(row, warmed)
+    return total / 60
 
 
 def say(line: str) -> None:
     """Print a line with the time."""
     print(time.strftime("%H:%M:%S"), line, flush=True)
+
+
+def _raise_file_limit() -> int:
+    """Allow this process and its children all the files they may have.
+
+    :return: how many connections that is enough for.
+    """
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return 1 << 30 if hard == resource.RLIM_INFINITY else hard - OTHER_FILES
 
 
 def _stop(number: int, frame: object) -> None:
@@ -67,3 +138,61 @@ def _stop(number: int, frame: object) -> None:
 def unwind_on_termination() -> None:
     """Let SIGTERM end the children too."""
     signal.signal(signal.SIGTERM, _stop)
+
+
+def run(comparison: Comparison, arguments: Optional[list[str]] = None) -> int:
+    """Measure, and write the report after every row.
+
+    :return: the exit status: 1 if a server failed in a row, 2 if nothing can be measured.
+    """
+    made = parser(comparison)
+    options = made.parse_args(arguments)
+    planned = _plan(made, options)
+    unwind_on_termination()
+    servers, versions, skipped = choose(
+        comparison.servers, wanted(comparison.servers, options.servers, options.pypy), options.pypy, str(ROOT)
+    )
+    for name, reason in skipped.items():
+        say(f"not measured: {name}: {reason}")
+    if not servers:
+        return 2
+    if comparison.baseline not in servers:
+        say(f"without {comparison.baseline} there are no ratios")
+    most = _raise_file_limit()
+    chosen = [row for row in comparison.workloads if row.name in options.only]
+    rows = [replace(row, connections=min(row.connections, most)) for row in chosen]
+    say(f"{len(rows)} rows, {len(servers)} servers, about {minutes(comparison, rows, servers, planned):.0f} minutes")
+    about = environment(planned, comparison.load, comparison.servers, comparison.workloads[0], versions, skipped)
+    results: Results = {}
+    options.output.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    for row in rows:
+        results[row.name] = measure_row(comparison, row, servers, planned)
+        about.update(minutes=(time.monotonic() - began) / 60, stolen=steal(results))
+        for name, text in comparison.report(about, results, options.report).items():
+            (options.output / name).write_text(text)
+    say(f"written: {options.output / options.report}.md, after {about['minutes']:.1f} minutes")
+    return 0 if not any(cell.failure for cells in results.values() for cell in cells.values()) else 1
+
+
+def measure_row(comparison: Comparison, workload: Any, servers: Chosen, plan: Plan) -> dict[str, Any]:
+    """All rounds of one row."""
+
+    def measure(name: str) -> Any:
+        server, python = servers[name]
+        warmed = replace(plan, warm_up=max(plan.warm_up, server.warm_up))
+        return comparison.measure(server, python, workload, warmed)
+
+    takers = [name for name, (server, _) in servers.items() if server.handles(workload)]
+    return measure_rounds(workload.name, takers, comparison.rounds(workload, plan), measure, say)
+
+
+def main(comparison: Comparison) -> None:
+    """Run the command line and end the program."""
+    try:
+        sys.exit(run(comparison))
+    except NotCompiled as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -22,8 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .command import ROOT, names, say, unwind_on_termination
-from .http.load import wrk_path
+from . import ROOT
+from .command import names, say, unwind_on_termination
 from .process import ServerFailed, ServerProcess, free_port
 
 LOOPS = ["uvloop", "asyncio"]
@@ -87,8 +87,11 @@ class Shares(NamedTuple):
 
 def load_with_wrk(port: int, connections: int, seconds: int, *more: str) -> None:
     """Requests as fast as they are answered. Raises ServerFailed for any that is not."""
-    command = [wrk_path(), "-t1", f"-c{connections}", f"-d{seconds}s", *more, f"http://127.0.0.1:{port}/"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30)
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", *more, f"http://127.0.0.1:{port}/"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30)
+    except FileNotFoundError as error:
+        raise ServerFailed("wrk was not found on PATH: install it (Debian, Ubuntu: apt install wrk)") from error
     wrong = [line.strip() for line in done.stdout.splitlines() if "Socket errors" in line or "Non-2xx" in line]
     if done.returncode or wrong:
         raise ServerFailed(f"wrk: {wrong or done.stderr}")

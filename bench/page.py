@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
 import time
+from dataclasses import asdict
 from typing import Any, Optional
 
-from .rounds import Cell, Plan, Results, Row
+from .rounds import Cell, Plan, Results, Row, ratio
 from .servers import Server
 
 # Below this share of its core a server was waiting, and its rate is not its limit.
@@ -52,7 +54,12 @@ def _cpu_model() -> str:
 
 def _command(server: Server, workload: Any) -> str:
     """How a server is started, without interpreter and port."""
-    return _PORT.sub(r"\1PORT", " ".join(server.arguments(workload, 0)[1:]))
+    if server.program is not None:
+        return server.name
+    arguments = server.arguments(workload, 0)
+    if arguments[0] == "-c":  # a server that has no module to run
+        arguments[:2] = [server.name]
+    return _PORT.sub(r"\1PORT", " ".join(arguments[arguments[0] == "-m" :]))
 
 
 def table(head: list[str], rows: list[list[str]]) -> Lines:
@@ -119,6 +126,46 @@ def verdict(target: Optional[float], own: Optional[float], failed: bool) -> str:
     return f"{target:g} met" if own is not None and own >= target else f"{target:g} **missed**"
 
 
+def capacity_table(
+    results: Results,
+    workloads: list[Any],
+    labels: dict[str, str],
+    shown: list[str],
+    own: str,
+    baseline: str,
+) -> Lines:
+    """Work per CPU second relative to the baseline, with what was promised of it.
+
+    :param workloads: those that are measured in this way.
+    :return: nothing without the baseline.
+    """
+    if baseline not in shown:
+        return []
+    rows = []
+    for workload in workloads:
+        row = results.get(workload.name)
+        if row is None:
+            continue
+        failed = {name for name, cell in row.items() if cell.failure}
+        promise = verdict(workload.target, ratio(row, own, baseline), own in failed)
+        cells = [FAILED if name in failed else number(ratio(row, name, baseline)) for name in shown]
+        rows.append([workload.title, promise, *cells])
+    return table([f"capacity, {labels[baseline]} = 1", "promise", *(labels[name] for name in shown)], rows)
+
+
+def rival_table(head: str, results: Results, titles: dict[str, str], servers: list[Server]) -> Lines:
+    """The servers that have a rival, relative to that."""
+    pairs = [(server, server.rival) for server in servers if server.rival is not None]
+    present = [(a, b) for a, b in pairs if any(ratio(row, a.name, b) for row in results.values())]
+    labels = {server.name: server.label for server in servers}
+    rows = [
+        [title, *(number(ratio(row, a.name, b)) for a, b in present)]
+        for title, row in ordered(results, titles)
+        if any(ratio(row, a.name, b) for a, b in present)
+    ]
+    return table([head, *(f"{a.label} / {labels[b]}" for a, b in present)], rows) if rows else []
+
+
 def failures(results: Results, titles: dict[str, str], labels: dict[str, str]) -> list[str]:
     """Who failed where, and why."""
     lines = [
@@ -136,10 +183,46 @@ def about_lines(about: dict[str, Any], shown: list[str], labels: dict[str, str])
         "## Environment",
         "",
         f"- {about['date']}; {about['cpu']}, {about['cores']} cores; {about['kernel']}; {about['python']}",
-        f"- {about['load']}, one thread; {about['rounds']} interleaved rounds of {about['seconds']} s, each warmed up",
+        f"- {about['load']}, one thread",
+        f"- {about['rounds']} interleaved rounds of {about['seconds']:g} s, each warmed up",
+        f"- {about['minutes']:.0f} minutes in all; at most {about['stolen']:.0%} of the machine went to other guests",
         "",
     ]
     rows = [[labels[name], about["versions"].get(name, ""), f"`{about['commands'][name]}`"] for name in shown]
     lines += ["| server | versions | started as |", "|---|---|---|"]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     return [*lines, "", *(f"- not measured: {labels[name]}: {reason}" for name, reason in about["skipped"].items()), ""]
+
+
+def as_json(about: dict[str, Any], results: Results, workloads: list[Any], baseline: str) -> str:
+    """The environment and every sample, for machines. A sample's ``cost`` is what its row is about."""
+    rows = {
+        workload.name: {
+            "title": workload.title,
+            "kind": workload.kind,
+            "target": workload.target,
+            "connections": workload.connections,
+            "depth": workload.depth,
+            "servers": {
+                name: {
+                    "failure": cell.failure,
+                    "cost": cell.median("cost"),
+                    "spread": cell.spread(),
+                    "capacity": ratio(results[workload.name], name, baseline),
+                    "samples": [{**asdict(sample), "cost": sample.cost} for sample in cell.samples],
+                }
+                for name, cell in results[workload.name].items()
+            },
+        }
+        for workload in workloads
+        if workload.name in results
+    }
+    return json.dumps({"environment": about, "rows": rows}, indent=1) + "\n"
+
+
+def steal(results: Results) -> float:
+    """The largest share of the machine that other guests of the host took in any window."""
+    shares = [
+        getattr(sample, "stolen", 0.0) for row in results.values() for cell in row.values() for sample in cell.samples
+    ]
+    return max(shares, default=0.0)

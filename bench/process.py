@@ -15,6 +15,8 @@ from typing import Any, Optional
 import psutil
 
 START_LIMIT = 30.0
+# Seconds between two looks whether a server listens.
+POLL = 0.002
 STOP_LIMIT = 5.0
 
 
@@ -53,7 +55,8 @@ def start_pinned(command: list[str], cpu: Optional[int], **options: Any) -> subp
 
 
 class ServerProcess:
-    """Context manager around a server that listens on 127.0.0.1, pinned to one core if `cpu` says so.
+    """Context manager around a server that listens on 127.0.0.1, pinned to one core if `cpu` says so. It is killed in
+    the end: some servers take seconds to stop, and nobody waits for what they do then.
 
     :param command: the full command line.
     :param port: the port it was told to listen on.
@@ -84,14 +87,14 @@ class ServerProcess:
         try:
             self._wait_until_ready()
         except BaseException:
-            self.stop()
+            self.kill()
             raise
         return self
 
     def __exit__(
         self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        self.stop()
+        self.kill()
         self.log.close()
 
     def _wait_until_ready(self) -> None:
@@ -106,7 +109,7 @@ class ServerProcess:
                 self._family()
                 return
             except OSError:
-                time.sleep(0.005)
+                time.sleep(POLL)
         raise ServerFailed(f"not listening after {START_LIMIT:.0f} s: {self.last_line()}")
 
     def _family(self) -> list[psutil.Process]:
@@ -148,6 +151,19 @@ class ServerProcess:
         """Whether the parent process still runs."""
         return self.popen is not None and self.popen.poll() is None
 
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Where the server dies, its death is the better message than what its client saw of it.
+
+        :raises ServerFailed: that of the block, or that the server died.
+        """
+        try:
+            yield
+        except ServerFailed as error:
+            if self.alive():
+                raise
+            raise ServerFailed(f"died: {self.last_line()}") from error
+
     def log_lines(self) -> int:
         """Lines written to stdout and stderr together."""
         self.log.seek(0)
@@ -184,12 +200,19 @@ class ServerProcess:
         family = self._family()
         if self.popen.poll() is None:
             self.popen.terminate()
-        _, left = psutil.wait_procs(family, timeout=STOP_LIMIT)
-        for process in left:
+        psutil.wait_procs(family, timeout=STOP_LIMIT)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the whole family by force. Returns when all are gone."""
+        if self.popen is None:
+            return
+        family = self._family()
+        for process in family:
             try:
                 process.kill()
             except psutil.NoSuchProcess:
                 pass
-        psutil.wait_procs(left, timeout=STOP_LIMIT)
+        psutil.wait_procs(family, timeout=STOP_LIMIT)
         self.popen.wait()
         self.popen = None

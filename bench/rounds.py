@@ -20,6 +20,11 @@ class Plan:
     load_cpu: int
     root: str
 
+    @property
+    def whole(self) -> float:
+        """Seconds of a warm-up and a window."""
+        return self.warm_up + self.seconds
+
 
 @dataclass
 class Cell:

@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
+from .scratch import NotCompiled
+
 Arguments = Callable[[Any, int], list[str]]
 Chosen = dict[str, tuple["Server", str]]
 
@@ -18,7 +20,9 @@ class Server:
     ``arguments`` make, from a workload and a port, what follows the interpreter on the command line. ``probe`` is
     Python code that prints the versions, and fails where the server cannot run. ``rival`` names the server that the
     pure stack is compared with on the same interpreter and loop. ``canned`` is a server that only takes the rows which
-    can do without a real one. ``warm_up`` is the least warm-up in seconds.
+    can do without a real one. ``lacks`` are attributes of workloads that it has nothing for. ``optional`` ones are
+    measured only where they are named. ``warm_up`` is the least warm-up in seconds. ``program`` makes what runs in
+    place of an interpreter.
     """
 
     name: str
@@ -28,11 +32,18 @@ class Server:
     rival: Optional[str] = None
     pypy: bool = False
     canned: bool = False
-    warm_up: float = 1.0
+    lacks: frozenset[str] = frozenset()
+    optional: bool = False
+    warm_up: float = 0.0
+    program: Optional[Callable[[], str]] = None
 
     def handles(self, workload: Any) -> bool:
         """Whether this server can do such work at all."""
-        return bool(workload.canned) or not self.canned
+        return (workload.canned or not self.canned) and not any(getattr(workload, name) for name in self.lacks)
+
+    def command(self, python: str, workload: Any, port: int) -> list[str]:
+        """The command line that starts it."""
+        return [python if self.program is None else self.program(), *self.arguments(workload, port)]
 
 
 def package_probe(*distributions: str) -> str:
@@ -59,13 +70,15 @@ def asgiserve_probe(stack: str, *loops: str) -> str:
 
 
 def probe(server: Server, python: str, root: str) -> tuple[Optional[str], str]:
-    """Ask an interpreter whether it can run a server.
+    """Ask an interpreter whether it can run a server; compile the server if need be.
 
     :return: the versions and an empty string, or None and a one-line reason.
     """
     try:
+        if server.program is not None:
+            server.program()
         done = subprocess.run([python, "-c", server.probe], cwd=root, capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except (OSError, subprocess.TimeoutExpired, NotCompiled) as error:
         return None, str(error)
     if done.returncode:
         return None, (done.stderr.strip().splitlines() or ["failed"])[-1]
@@ -86,7 +99,7 @@ def choose(
             continue
         python = pypy if server.pypy else sys.executable
         if python is None:
-            skipped[server.name] = "no PyPy found"
+            skipped[server.name] = "no PyPy was named"
             continue
         found, reason = probe(server, python, root)
         if found is None:

@@ -98,3 +98,12 @@ async def sleep_ten(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.sleep(0)
     await send({"type": "http.response.start", "status": 200, "headers": TEXT_HEADERS})
     await send({"type": "http.response.body", "body": TEXT})
+
+
+async def hold(scope: Any, receive: Any, send: Any) -> None:
+    """Answer one message of 1 KiB, then wait until the client leaves."""
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
+    await send({"type": "http.response.body", "body": CHUNK, "more_body": True})
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,4 +1,4 @@
-"""The ceiling: an event loop protocol that answers a canned response without looking at the request.
+"""A ceiling: an event loop protocol that answers a canned response without looking at the request.
 
 It counts blank lines to know how many requests a read holds, so it serves bodiless requests only.
 """
@@ -10,16 +10,8 @@ import asyncio
 import ssl
 from typing import Optional, cast
 
+from .canned import canned_response
 from .workloads import WORKLOADS, Workload
-
-
-def canned_response(workload: Workload) -> bytes:
-    """The response a real server would send, Date and Server included."""
-    connection = b"Connection: close\r\n" if workload.close else b""
-    return (
-        b"HTTP/1.1 200 OK\r\ndate: Thu, 01 Jan 2026 00:00:00 GMT\r\nserver: bare\r\n"
-        b"content-type: text/plain\r\ncontent-length: %d\r\n%s\r\n" % (len(workload.expected), connection)
-    ) + workload.expected
 
 
 class CannedProtocol(asyncio.Protocol):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass
+
+from ..scratch import folder
 
 
 @dataclass(frozen=True)
@@ -24,9 +22,7 @@ def certificate() -> Certificate:
     """The files; they are removed when the program ends."""
     import trustme
 
-    folder = tempfile.mkdtemp(prefix="bench-tls")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    made = Certificate(*(os.path.join(folder, name) for name in ("authority.pem", "certificate.pem", "key.pem")))
+    made = Certificate(*(str(folder() / name) for name in ("authority.pem", "certificate.pem", "key.pem")))
     authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
     issued = authority.issue_cert("127.0.0.1", key_type=trustme.KeyType.ECDSA)
     authority.cert_pem.write_to_path(made.authority)

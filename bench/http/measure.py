@@ -1,33 +1,38 @@
-"""The measurement of one server in one row, alone on its core."""
+"""The measurement of one server in one row, alone on its core. There is a kind of sample for every kind of row."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Callable
 
 import psutil
 
+from ..load import finish, parse, run, running
 from ..process import ServerFailed, ServerProcess, free_port
-from ..rounds import Plan, Row, measure_rounds
-from ..rounds import stolen as share_stolen
-from ..servers import Chosen, Server
-from .load import Load, check, load
+from ..rounds import Plan, stolen
+from ..servers import Server
+from .load import check, command
 from .workloads import Workload
+
+# Seconds that the load generator may take for all that is not load.
+LIMIT = 60.0
+# For what a server does a little after its last request, before its memory is read.
+SETTLE = 0.3
+# Seconds that a sample takes besides its load, and one without load.
+OVERHEAD, SILENT = 0.6, 2.0
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One window. ``cpu`` and ``wall`` in seconds, ``stolen`` the share of the machine that the host took."""
+class FlatSample:
+    """One window under full load. ``cpu`` and ``wall`` in seconds, ``stolen`` the share of the machine that the host
+    took, ``waiting`` the share of the load generator's polls that found nothing."""
 
     requests: int
     wall: float
     cpu: float
-    p50: float
-    p99: float
+    waiting: float
     stolen: float
-    start: float
-    memory: int
 
     @property
     def cost(self) -> float:
@@ -48,59 +53,163 @@ class Sample:
         return f"{self.cost:.1f} us/request, {self.rate:.0f} requests/s, busy {self.busy:.0%}"
 
 
-def measure_once(command: list[str], server: Server, workload: Workload, port: int, plan: Plan) -> Sample:
-    """Start a server, check its answers, warm it up, load it for one window.
+@dataclass(frozen=True)
+class RateSample:
+    """One window at a fixed rate. Latencies in microseconds, from when a request was due to the end of its response.
+
+    ``in_time`` of those that were ``due`` in the window were answered before it ended, ``unanswered`` ones were not
+    some seconds later. ``requests`` were answered in the window, also such as were due before.
+    ``stall`` is how long the load generator itself stood still at most, in microseconds.
+    """
+
+    due: int
+    in_time: int
+    unanswered: int
+    requests: int
+    wall: float
+    cpu: float
+    p50: float
+    p99: float
+    p999: float
+    highest: float
+    stall: float
+    stolen: float
+
+    @property
+    def cost(self) -> float:
+        """Server CPU per answered request in microseconds."""
+        return self.cpu / self.requests * 1e6
+
+    @property
+    def rate(self) -> float:
+        """Requests answered per second."""
+        return self.requests / self.wall
+
+    @property
+    def busy(self) -> float:
+        """The share of its core that the server used."""
+        return self.cpu / self.wall
+
+    def __str__(self) -> str:
+        return (
+            f"p50 {self.p50:.0f}, p99 {self.p99:.0f}, p99.9 {self.p999:.0f} us at {self.rate:.0f} requests/s, "
+            f"busy {self.busy:.0%}"
+        )
+
+
+@dataclass(frozen=True)
+class SilentSample:
+    """Many connections that made one request each. ``memory`` is what they added to the server, in bytes."""
+
+    connections: int
+    memory: int
+    wall: float
+    cpu: float
+
+    @property
+    def cost(self) -> float:
+        """Memory per connection in KiB."""
+        return self.memory / self.connections / 1024
+
+    def __str__(self) -> str:
+        return f"{self.cost:.1f} KiB each, {self.connections} opened in {self.wall:.2f} s"
+
+
+@dataclass(frozen=True)
+class StartSample:
+    """One start: seconds until the first response, and the memory of the server then, in bytes."""
+
+    start: float
+    memory: int
+
+    @property
+    def cost(self) -> float:
+        """Milliseconds until the first response."""
+        return self.start * 1e3
+
+    def __str__(self) -> str:
+        return f"{self.cost:.0f} ms, {self.memory / (1 << 20):.1f} MiB"
+
+
+def _longer(plan: Plan) -> Plan:
+    """At a fixed rate a window has few requests, and rare ones matter."""
+    return replace(plan, seconds=2 * plan.seconds)
+
+
+def _loaded(process: ServerProcess, workload: Workload, plan: Plan) -> tuple[dict[str, Any], float]:
+    """What the load generator saw, and the share of the machine that the host took."""
+    machine = psutil.cpu_times()
+    seen = run(command(workload, process, plan.warm_up, plan.seconds), plan.load_cpu, plan.whole + LIMIT)
+    return seen, stolen(machine, psutil.cpu_times())
+
+
+def _flat(process: ServerProcess, workload: Workload, plan: Plan) -> FlatSample:
+    lines = process.log_lines() if workload.access_log else 0
+    seen, share = _loaded(process, workload, plan)
+    if not seen["requests"]:
+        raise ServerFailed("no request was answered under load")
+    if not workload.close and seen["reopened"] and workload.depth > 1:
+        raise ServerFailed("closed connections with requests in flight")
+    check(workload, process.port)
+    if workload.access_log:
+        process.stop()
+        if process.log_lines() - lines < seen["requests"]:
+            raise ServerFailed(f"logged {process.log_lines() - lines} lines for {seen['requests']} requests")
+    return FlatSample(seen["requests"], seen["wall"], seen["cpu"], seen["waiting"], share)
+
+
+def _rate(process: ServerProcess, workload: Workload, plan: Plan) -> RateSample:
+    seen, share = _loaded(process, workload, _longer(plan))
+    if not seen["requests"]:
+        raise ServerFailed("no request was answered")
+    return RateSample(**seen, stolen=share)
+
+
+def _silent(process: ServerProcess, workload: Workload, plan: Plan) -> SilentSample:
+    before = process.memory()
+    with running(command(workload, process, 0, 0), plan.load_cpu) as popen:
+        assert popen.stdout is not None
+        seen = parse(popen.stdout.readline())
+        time.sleep(SETTLE)
+        memory = process.memory() - before
+        ended = finish(popen, LIMIT)
+    if ended is None or ended["lost"]:
+        raise ServerFailed(f"{ended['lost'] if ended else 'all'} of {seen['open']} connections did not stay open")
+    return SilentSample(seen["open"], memory, seen["wall"], seen["cpu"])
+
+
+_MEASURES: dict[str, Callable[[ServerProcess, Workload, Plan], Any]] = {
+    "flat": _flat,
+    "rate": _rate,
+    "idle": _silent,
+    "held": _silent,
+}
+
+
+def measure(server: Server, python: str, workload: Workload, plan: Plan) -> Any:
+    """Start a server, check its answers, measure.
 
     :raises ServerFailed: whatever went wrong, in one line.
     """
+    port = free_port()
     began = time.monotonic()
-    with ServerProcess(command, port, plan.server_cpu, plan.root) as process:
-        check(workload, port)
-        start = time.monotonic() - began
-        _load(process, workload, max(plan.warm_up, server.warm_up), plan)
-        lines = process.log_lines() if workload.access_log else 0
-        machine = psutil.cpu_times()
-        before = process.cpu_seconds()
-        seen = _load(process, workload, plan.seconds, plan)
-        cpu = process.cpu_seconds() - before
-        stolen = share_stolen(machine, psutil.cpu_times())
-        check(workload, port)
-        memory = process.memory()
-        process.stop()
-        if workload.access_log and process.log_lines() - lines < seen.requests:
-            raise ServerFailed(f"logged {process.log_lines() - lines} lines for {seen.requests} requests")
-    return Sample(
-        requests=seen.requests,
-        wall=seen.microseconds / 1e6,
-        cpu=cpu,
-        p50=seen.p50,
-        p99=seen.p99,
-        stolen=stolen,
-        start=start,
-        memory=memory,
+    with ServerProcess(server.command(python, workload, port), port, plan.server_cpu, plan.root) as process:
+        with process.explained():
+            check(workload, port)
+            if workload.kind == "start":
+                return StartSample(time.monotonic() - began, process.memory())
+            return _MEASURES[workload.kind](process, workload, plan)
+
+
+def rounds(workload: Workload, plan: Plan) -> int:
+    """Starts are short and vary, memory does not."""
+    return {"start": 3 * plan.rounds, "idle": min(2, plan.rounds), "held": min(2, plan.rounds)}.get(
+        workload.kind, plan.rounds
     )
 
 
-def _load(process: ServerProcess, workload: Workload, seconds: float, plan: Plan) -> Load:
-    """Load a server; its death is the better message than what the client saw of it."""
-    try:
-        return load(workload, process.port, seconds, plan.load_cpu)
-    except ServerFailed as error:
-        if not process.alive():
-            raise ServerFailed(f"died under load: {process.last_line()}") from error
-        raise
-
-
-def measure_row(workload: Workload, servers: Chosen, plan: Plan, say: Callable[[str], None]) -> Row:
-    """All rounds of one row.
-
-    :param servers: by name, each with the interpreter that runs it.
-    """
-
-    def measure(name: str) -> Sample:
-        server, python = servers[name]
-        port = free_port()
-        return measure_once([python, *server.arguments(workload, port)], server, workload, port, plan)
-
-    names = [name for name, (server, _) in servers.items() if server.handles(workload)]
-    return measure_rounds(workload.name, names, plan.rounds, measure, say)
+def duration(workload: Workload, plan: Plan) -> float:
+    """About how many seconds a sample takes."""
+    if workload.is_silent:
+        return SILENT
+    return OVERHEAD + {"flat": plan.whole, "rate": _longer(plan).whole, "start": 0.0}[workload.kind]

@@ -1,130 +1,120 @@
-"""Results as Markdown and JSON."""
+"""The report: a page, its pictures, and everything for machines."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
-from typing import Any, Optional
+from typing import Any
 
-from ..page import FAILED, about_lines, columns, cost_table, failures, number, rate_table, table, verdict
-from ..rounds import Cell, Results, Row, ratio
+from .. import chart
+from ..page import (
+    about_lines,
+    as_json,
+    capacity_table,
+    columns,
+    cost_table,
+    failures,
+    rate_table,
+    rival_table,
+)
+from ..rounds import Results
+from .promises import ahead_lines, promise_lines
 from .servers import BASELINE, SERVERS
-from .workloads import WORKLOADS, Workload
+from .tables import latency_table, log_lines, memory_table
+from .workloads import WORKLOADS
 
 LABELS = {server.name: server.label for server in SERVERS}
-TITLES = {workload.name: workload.title for workload in WORKLOADS}
+FLAT = [workload for workload in WORKLOADS if workload.kind == "flat"]
+TITLES = {workload.name: workload.title for workload in FLAT}
+ALL_TITLES = {workload.name: workload.title for workload in WORKLOADS}
+
+INTRODUCTION = """\
+# HTTP servers under load
+
+*Capacity* is work per CPU second of the server: higher is better, uvicorn with httptools and uvloop is 1. Each server
+runs alone, one worker pinned to one core, the load generator on another, where it never sleeps. CPU time is that of the
+server and its children, user and system, over the measured window. Figures are medians over the rounds; ± is half of
+the distance between the cheapest and the dearest round. Every server had to answer correctly before, during and after
+the load; every response was read to its end and many were compared.
+"""
+
+MARKS = [
+    chart.Mark(name, LABELS[name], shape, color)
+    for name, shape, color in (
+        ("epoll", chart.bar, "#b8bec4"),
+        ("bare", chart.bar, chart.CEILING_COLOR),
+        ("hypercorn", chart.triangle, "#b07cd8"),
+        ("gunicorn", chart.cross, "#a8743e"),
+        ("uvicorn-h11", chart.diamond, chart.BASELINE_COLOR),
+        ("uvicorn-zttp", chart.wedge, chart.BASELINE_COLOR),
+        ("socketify", chart.diamond, "#4a90c8"),
+        ("fastpysgi", chart.triangle, "#4a90c8"),
+        ("granian", chart.square, "#e0605a"),
+        (BASELINE, chart.bar, chart.BASELINE_COLOR),
+        ("asgiserve-pure", chart.ring, chart.OWN_COLOR),
+        (chart.OWN, chart.circle, chart.OWN_COLOR),
+    )
+]
+
+# What the second picture shows: titles, rows and attributes of their samples.
+OTHERS = (
+    ("latency at 10,000 requests/s, median", "latency", "p50"),
+    ("99th percentile", "latency", "p99"),
+    ("99.9th percentile", "latency", "p999"),
+    ("memory per idle connection", "idle", "cost"),
+    ("memory per request in flight", "held", "cost"),
+    ("memory at start", "start", "memory"),
+    ("start to first response", "start", "start"),
+)
 
 
-def capacity(row: Row, name: str, baseline: str = BASELINE) -> Optional[float]:
-    """Work per CPU second relative to a baseline server in the same row."""
-    return ratio(row, name, baseline)
+def _pictures(results: Results) -> dict[str, tuple[str, str]]:
+    """What follows the report's name, to title and SVG text of every picture that there is something for."""
+    flat = chart.costs(results, TITLES, MARKS, BASELINE)
+    found = [(title, chart.medians(results.get(row, {}), name, MARKS, BASELINE)) for title, row, name in OTHERS]
+    others = [(title, values) for title, values in found if len(values) > 1]
+    made = {
+        "": ("CPU per request relative to uvicorn", "Server CPU per request", flat),
+        "-more": ("Latency, memory and start relative to uvicorn", "Latency, memory and start", others),
+    }
+    pictures = {}
+    for name, (title, heading, table) in made.items():
+        text = chart.svg(title, f"{heading}, uvicorn with httptools = 1, further left is better", table, MARKS)
+        if text is not None:
+            pictures[name] = (title, text)
+    return pictures
 
 
-def _failed(row: Row, name: str) -> bool:
-    return name in row and row[name].failure is not None
+def _picture_lines(pictures: dict[str, tuple[str, str]], part: str, name: str) -> list[str]:
+    return [f"![{pictures[part][0]}]({name}{part}.svg)", ""] if part in pictures else []
 
 
-def _rows(results: Results) -> list[tuple[Workload, Row]]:
-    return [(workload, results[workload.name]) for workload in WORKLOADS if workload.name in results]
-
-
-def _capacity_table(results: Results, shown: list[str]) -> list[str]:
-    rows = []
-    for workload, row in _rows(results):
-        promise = verdict(workload.target, capacity(row, "asgiserve"), _failed(row, "asgiserve"))
-        cells = [FAILED if _failed(row, name) else number(capacity(row, name)) for name in shown]
-        rows.append([workload.title, promise, *cells])
-    return table(["capacity, uvicorn httptools = 1", "promise", *(LABELS[name] for name in shown)], rows)
-
-
-def _rival_lines(results: Results) -> list[str]:
-    pairs = [(server.name, server.rival) for server in SERVERS if server.rival is not None]
-    present = [pair for pair in pairs if any(capacity(row, *pair) for row in results.values())]
-    if not present:
-        return []
-    rows = [
-        [workload.title, *(number(capacity(row, name, rival)) for name, rival in present)]
-        for workload, row in _rows(results)
-    ]
-    head = ["capacity, same interpreter and loop", *(f"{LABELS[a]} / {LABELS[b]}" for a, b in present)]
-    return ["## The pure stack against uvicorn's h11", "", *table(head, rows)]
-
-
-def _log_lines(results: Results, shown: list[str]) -> list[str]:
-    if not {"plaintext", "logged"} <= set(results):
-        return []
-    costs = []
-    for name in shown:
-        ratio = capacity(results["plaintext"], name, name) and capacity(
-            {"off": results["plaintext"][name], "on": results["logged"].get(name, Cell())}, "off", "on"
-        )
-        if ratio:
-            costs.append(f"{LABELS[name]} {(ratio - 1) * 100:+.0f} %")
-    return [f"The access log adds to the CPU of a plaintext request: {', '.join(costs)}.", ""]
-
-
-def _start_table(results: Results, shown: list[str]) -> list[str]:
-    row = results.get("plaintext")
-    if row is None:
-        return []
-    rows = []
-    for title, name, scale, form in (
-        ("start to first answer, ms", "start", 1e3, ".0f"),
-        ("memory after the load, MiB", "memory", 1 / (1 << 20), ".1f"),
-        ("median latency at saturation, ms", "p50", 1e-3, ".2f"),
-        ("99th percentile at saturation, ms", "p99", 1e-3, ".2f"),
-    ):
-        values = [row.get(column, Cell()).median(name) for column in shown]
-        rows.append([title, *(number(None if value is None else value * scale, form) for value in values)])
-    return ["## Start and memory (plaintext)", "", *table(["", *(LABELS[name] for name in shown)], rows)]
-
-
-def markdown(about: dict[str, Any], results: Results, picture: Optional[str]) -> str:
+def markdown(about: dict[str, Any], results: Results, name: str, pictures: dict[str, tuple[str, str]]) -> str:
     """The whole report as a Markdown page."""
     shown = columns(results, SERVERS)
-    lines = [
-        "# HTTP servers under load",
-        "",
-        "*Capacity* is work per CPU second of the server: higher is better, uvicorn with httptools and uvloop is 1.",
-        "Each server runs alone, one worker pinned to one core, the load generator on another. CPU time is that of the",
-        "server and its children, user and system, over the measured window. Figures are medians over the rounds; ± is",
-        "half of the distance between the cheapest and the dearest round. Every server had to answer correctly before,",
-        "during and after the load.",
-        "",
-    ]
-    if picture:
-        lines += [f"![CPU per request relative to uvicorn]({picture})", ""]
-    lines += _capacity_table(results, shown)
-    lines += _log_lines(results, shown)
-    lines += _rival_lines(results)
-    lines += ["## CPU per request", "", *cost_table("request", results, TITLES, LABELS, shown)]
-    lines += ["## Requests per second", "", *rate_table("request", results, TITLES, LABELS, shown)]
-    lines += _start_table(results, shown)
-    lines += failures(results, TITLES, LABELS)
+    flat = {row: cells for row, cells in results.items() if row in TITLES}
+    lines = [INTRODUCTION, *_picture_lines(pictures, "", name)]
+    if flat:
+        loaded = columns(flat, SERVERS)
+        lines += capacity_table(flat, FLAT, LABELS, loaded, chart.OWN, BASELINE)
+        lines += log_lines(flat, loaded, LABELS)
+    lines += promise_lines(results)
+    lines += ahead_lines(results, LABELS, [*((title, row, "cost") for row, title in TITLES.items()), *OTHERS])
+    rivals = rival_table("capacity, same interpreter and loop", flat, TITLES, SERVERS)
+    lines += ["## The pure stack against uvicorn's h11", "", *rivals] if rivals else []
+    if flat:
+        lines += ["## CPU per request", "", *cost_table("request", flat, TITLES, LABELS, loaded)]
+        lines += ["## Requests per second", "", *rate_table("request", flat, TITLES, LABELS, loaded)]
+    lines += latency_table(results, SERVERS, LABELS)
+    lines += _picture_lines(pictures, "-more", name)
+    lines += memory_table(results, SERVERS, LABELS)
+    lines += failures(results, ALL_TITLES, LABELS)
     lines += about_lines(about, shown, LABELS)
     return "\n".join(lines)
 
 
-def _cell_figures(cell: Cell) -> dict[str, Any]:
-    return {
-        "failure": cell.failure,
-        "cpu_us_per_request": cell.median("cost"),
-        "requests_per_second": cell.median("rate"),
-        "spread": cell.spread(),
-        "samples": [{**asdict(s), "cpu_us_per_request": s.cost, "busy": s.busy} for s in cell.samples],
-    }
-
-
-def as_json(about: dict[str, Any], results: Results) -> str:
-    """The environment and every window, for machines."""
-    rows = {
-        workload.name: {
-            "title": workload.title,
-            "target": workload.target,
-            "connections": workload.connections,
-            "depth": workload.depth,
-            "servers": {name: {**_cell_figures(cell), "capacity": capacity(row, name)} for name, cell in row.items()},
-        }
-        for workload, row in _rows(results)
-    }
-    return json.dumps({"environment": about, "rows": rows}, indent=1) + "\n"
+def report(about: dict[str, Any], results: Results, name: str) -> dict[str, str]:
+    """All files: their texts by their names."""
+    pictures = _pictures(results)
+    files = {f"{name}{part}.svg": text for part, (_, text) in pictures.items()}
+    files[f"{name}.md"] = markdown(about, results, name, pictures)
+    files[f"{name}.json"] = as_json(about, results, WORKLOADS, BASELINE)
+    return files

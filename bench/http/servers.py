@@ -1,16 +1,26 @@
 """The table of servers: how each one is started, and what it needs.
 
 A new server is one entry here. Everybody gets one worker, the fastest event loop it offers, and the access log only in
-the rows that ask for it; everything else stays at its default.
+the rows that ask for it; where connections are to stay open without traffic, they may. Everything else stays at its
+default.
 """
 
 from __future__ import annotations
 
 from ..servers import Arguments, Server, asgiserve_probe, package_probe
+from . import canned
 from .certificate import certificate
 from .workloads import Workload
 
 BASELINE = "uvicorn"
+
+# Longer than any row keeps silent connections.
+KEEP = "60"
+CONNECTIONS = "10000"
+
+
+def _log(workload: Workload) -> str:
+    return "--access-log" if workload.access_log else "--no-access-log"
 
 
 def _ssl_options(workload: Workload) -> list[str]:
@@ -19,29 +29,26 @@ def _ssl_options(workload: Workload) -> list[str]:
     return ["--ssl-certfile", certificate().certificate, "--ssl-keyfile", certificate().key]
 
 
+def _uvicorn(http: str, loop: str, module: str = "uvicorn") -> Arguments:
+    def arguments(workload: Workload, port: int) -> list[str]:
+        options = ["--http", http, "--loop", loop, _log(workload), *_ssl_options(workload)]
+        if workload.is_silent:
+            options += ["--timeout-keep-alive", KEEP]
+        return ["-m", module, workload.app, "--port", str(port), *options]
+
+    return arguments
+
+
 def _asgiserve(http: str, loop: str) -> Arguments:
-    def arguments(workload: Workload, port: int) -> list[str]:
-        log = "--access-log" if workload.access_log else "--no-access-log"
-        options = ["--http", http, "--loop", loop, log, *_ssl_options(workload)]
-        return ["-m", "asgiserve", workload.app, "--port", str(port), *options]
-
-    return arguments
-
-
-def _uvicorn(http: str, loop: str) -> Arguments:
-    def arguments(workload: Workload, port: int) -> list[str]:
-        log = "--access-log" if workload.access_log else "--no-access-log"
-        options = ["--http", http, "--loop", loop, log, *_ssl_options(workload)]
-        return ["-m", "uvicorn", workload.app, "--port", str(port), *options]
-
-    return arguments
+    return _uvicorn(http, loop, "asgiserve")
 
 
 def _granian(workload: Workload, port: int) -> list[str]:
-    log = "--access-log" if workload.access_log else "--no-access-log"
-    options = ["--workers", "1", "--runtime-threads", "1", "--http", "1", "--loop", "uvloop", log]
+    options = ["--workers", "1", "--runtime-threads", "1", "--http", "1", "--loop", "uvloop", _log(workload)]
     if workload.tls:
         options += ["--ssl-certificate", certificate().certificate, "--ssl-keyfile", certificate().key]
+    if workload.is_silent:
+        options += ["--backpressure", CONNECTIONS]
     return ["-m", "granian", workload.app, "--port", str(port), "--interface", "asgi", *options]
 
 
@@ -51,7 +58,33 @@ def _hypercorn(workload: Workload, port: int) -> list[str]:
         options += ["--access-logfile", "-"]
     if workload.tls:
         options += ["--certfile", certificate().certificate, "--keyfile", certificate().key]
+    if workload.is_silent:
+        options += ["--keep-alive", KEEP]
     return ["-m", "hypercorn", workload.app, *options]
+
+
+def _gunicorn(workload: Workload, port: int) -> list[str]:
+    # The control socket has one place per user, where another one may be.
+    options = ["--bind", f"127.0.0.1:{port}", "--worker-class", "asgi", "--asgi-loop", "uvloop", "--no-control-socket"]
+    if workload.access_log:
+        options += ["--access-logfile", "-"]
+    if workload.tls:
+        options += ["--certfile", certificate().certificate, "--keyfile", certificate().key]
+    if workload.is_silent:
+        options += ["--keep-alive", KEEP, "--worker-connections", CONNECTIONS]
+    return ["-m", "gunicorn", workload.app, *options]
+
+
+def _fastpysgi(workload: Workload, port: int) -> list[str]:
+    options = ["--host", "127.0.0.1", "--port", str(port)]
+    if workload.tls:
+        options += ["--certfile", certificate().certificate, "--keyfile", certificate().key]
+    return ["-c", "import fastpysgi; fastpysgi.run_from_cli()", workload.app, *options]
+
+
+def _socketify(workload: Workload, port: int) -> list[str]:
+    options = ["--interface", "asgi", "--lifespan", "off", *_ssl_options(workload)]
+    return ["-m", "socketify", workload.app, "--port", str(port), *options]
 
 
 def _bare(loop: str) -> Arguments:
@@ -77,16 +110,43 @@ SERVERS = [
         _asgiserve("h11", "asyncio"),
         asgiserve_probe("pure"),
         rival="uvicorn-h11-asyncio",
+        optional=True,
     ),
     Server(
         BASELINE, "uvicorn httptools", _uvicorn("httptools", "uvloop"), package_probe("uvicorn", "httptools", "uvloop")
     ),
+    Server("uvicorn-zttp", "uvicorn zttp", _uvicorn("zttp", "uvloop"), package_probe("uvicorn", "zttp", "uvloop")),
     Server("uvicorn-h11", "uvicorn h11", _uvicorn("h11", "uvloop"), package_probe("uvicorn", "h11", "uvloop")),
-    Server("uvicorn-h11-asyncio", "uvicorn h11, asyncio", _uvicorn("h11", "asyncio"), package_probe("uvicorn", "h11")),
+    Server(
+        "uvicorn-h11-asyncio",
+        "uvicorn h11, asyncio",
+        _uvicorn("h11", "asyncio"),
+        package_probe("uvicorn", "h11"),
+        optional=True,
+    ),
     Server("granian", "granian", _granian, package_probe("granian", "uvloop")),
     Server("hypercorn", "hypercorn", _hypercorn, package_probe("hypercorn", "h11", "uvloop")),
+    Server("gunicorn", "gunicorn asgi", _gunicorn, package_probe("gunicorn", "gunicorn_h1c", "uvloop")),
+    Server("fastpysgi", "fastpysgi", _fastpysgi, package_probe("fastpysgi"), lacks=frozenset({"access_log"})),
+    Server("socketify", "socketify", _socketify, package_probe("socketify"), lacks=frozenset({"access_log"})),
     Server("bare", "bare uvloop, no parsing", _bare("uvloop"), package_probe("uvloop"), canned=True),
-    Server("bare-asyncio", "bare asyncio, no parsing", _bare("asyncio"), "print('asyncio')", canned=True),
+    Server(
+        "bare-asyncio",
+        "bare asyncio, no parsing",
+        _bare("asyncio"),
+        "print('asyncio')",
+        canned=True,
+        optional=True,
+    ),
+    Server(
+        "epoll",
+        "epoll in C, no parsing",
+        canned.arguments,
+        "import subprocess; print(subprocess.check_output(['cc', '--version'], text=True).splitlines()[0])",
+        canned=True,
+        lacks=frozenset({"tls"}),
+        program=canned.program,
+    ),
     Server(
         "asgiserve-pypy",
         "asgiserve pure, PyPy",

@@ -41,15 +41,19 @@ class Workload:
 
     ``app`` is ``module:attribute``; ``expected`` the exact response body; ``target`` the least capacity relative to
     uvicorn (httptools, uvloop) that asgiserve promises. ``depth`` requests are written at once. ``canned`` rows can
-    also be answered by a server that does not parse. ``tls`` rows are HTTPS, with what wrk and the server agree on: TLS
-    1.3 where both are of today.
+    also be answered by a server that does not parse. ``tls`` rows are HTTPS with TLS 1.3.
+
+    ``kind`` is what is measured: *flat*, under all the load that the server takes; *rate*, at ``rate`` requests per
+    second; *idle*, the memory of connections that have made a request; *held*, that of requests whose response has
+    begun with ``expected`` and does not end; *start*, the way to the first response.
     """
 
     name: str
     title: str
     app: str
     expected: bytes
-    target: Optional[float]
+    target: Optional[float] = None
+    kind: str = "flat"
     method: str = "GET"
     path: str = "/"
     headers: Headers = ()
@@ -60,6 +64,12 @@ class Workload:
     close: bool = False
     canned: bool = False
     tls: bool = False
+    rate: int = 0
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether connections are to stay open without traffic."""
+        return self.kind in ("idle", "held")
 
     @property
     def request(self) -> bytes:
@@ -130,4 +140,16 @@ WORKLOADS = [
         close=True,
         canned=True,
     ),
+    Workload(
+        "latency",
+        "plaintext, 10,000 requests per second",
+        _app("plaintext"),
+        apps.TEXT,
+        kind="rate",
+        rate=10_000,
+        canned=True,
+    ),
+    Workload("idle", "idle connections", _app("plaintext"), apps.TEXT, kind="idle", connections=5000, canned=True),
+    Workload("held", "requests in flight", _app("hold"), apps.CHUNK, kind="held", connections=5000),
+    Workload("start", "start", _app("plaintext"), apps.TEXT, kind="start"),
 ]

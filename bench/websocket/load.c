@@ -13,21 +13,7 @@
  *
  * It prints JSON, one object per line; a line that starts with "error:" says what went wrong.
  */
-#define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
+#include "../client.h"
 
 enum { ECHO, BROADCAST, IDLE };
 enum { CONNECTING, OPENING, OPEN, CLOSING, GONE };
@@ -74,67 +60,12 @@ static uint8_t first_byte;                 /* FIN, RSV and opcode that must come
 static size_t expected_size;
 static uint8_t input[INPUT_SIZE];
 static char request[1024];
-static char *pids;
+static const char *pids;
 
 static int opened, opening, answered, started, gone, agreed, sending, in_window;
 static uint64_t received, written, compared, polls, empty_polls;
 static double last_close, last_end;
 static unsigned codes[5000];
-
-static void fail(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    printf("error: ");
-    vprintf(format, arguments);
-    printf("\n");
-    va_end(arguments);
-    fflush(stdout);
-    exit(1);
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-/* User and system time of the server's processes so far, in seconds. A process that is gone counts nothing. */
-static double cpu_time(void)
-{
-    char path[64], line[1024];
-    double total = 0;
-    for (char *p = pids; *p;) {
-        long pid = strtol(p, &p, 10);
-        p += *p == ',';
-        snprintf(path, sizeof path, "/proc/%ld/stat", pid);
-        FILE *file = fopen(path, "r");
-        if (!file)
-            continue;
-        char *rest = fgets(line, sizeof line, file) ? strrchr(line, ')') : NULL;
-        unsigned long user, system;
-        if (rest && sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) == 2)
-            total += (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
-        fclose(file);
-    }
-    return total;
-}
-
-static uint8_t *read_file(const char *path, size_t *size)
-{
-    FILE *file = fopen(path, "rb");
-    if (!file)
-        fail("%s: %s", path, strerror(errno));
-    fseek(file, 0, SEEK_END);
-    *size = (size_t)ftell(file);
-    rewind(file);
-    uint8_t *bytes = malloc(*size + 1);
-    if (!bytes || fread(bytes, 1, *size, file) != *size)
-        fail("%s: cannot be read", path);
-    fclose(file);
-    return bytes;
-}
 
 static void watch(struct connection *c, int operation, int writable)
 {
@@ -147,15 +78,7 @@ static void watch(struct connection *c, int operation, int writable)
 static void connect_next(void)
 {
     struct connection *c = &all[started++];
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    int one = 1;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (c->fd < 0)
-        fail("socket: %s", strerror(errno));
-    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (connect(c->fd, (struct sockaddr *)&address, sizeof address) && errno != EINPROGRESS)
-        fail("connect: %s", strerror(errno));
+    c->fd = start_connecting(port);
     c->state = CONNECTING;
     c->text = malloc(HEAD_SIZE + 1);
     opening++;
@@ -395,11 +318,7 @@ static void writable(struct connection *c)
         flush_out(c);
         return;
     }
-    int error = 0;
-    socklen_t size = sizeof error;
-    getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size);
-    if (error)
-        fail("connect: %s", strerror(error));
+    check_connected(c->fd);
     size_t length = strlen(request);
     if (send(c->fd, request, length, MSG_NOSIGNAL) != (ssize_t)length)
         fail("the request was cut");
@@ -481,10 +400,10 @@ static void run_load(void)
     spin(warm_up);
     in_window = 1;
     uint64_t messages = received, whole = polls, idle = empty_polls;
-    double cpu = cpu_time(), began = now();
+    double cpu = cpu_time(pids), began = now();
     spin(seconds);
     double wall = now() - began;
-    cpu = cpu_time() - cpu;
+    cpu = cpu_time(pids) - cpu;
     messages = received - messages;
     whole = polls - whole;
     idle = empty_polls - idle;
@@ -498,7 +417,7 @@ static void run_load(void)
 static void run_idle(double began, double cpu)
 {
     printf("{\"open\": %d, \"deflate\": %d, \"wall\": %.6f, \"cpu\": %.6f}\n", opened, agreed, now() - began,
-           cpu_time() - cpu);
+           cpu_time(pids) - cpu);
     fflush(stdout);
     /* Whoever started this ends the server, by force if need be, and then all connections end. */
     while (gone < count)
@@ -545,12 +464,9 @@ int main(int argc, char **argv)
     if (argc != 11)
         fail("ten arguments are needed");
     arguments(argv);
-    struct rlimit files;
-    getrlimit(RLIMIT_NOFILE, &files);
-    files.rlim_cur = files.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &files);
+    raise_file_limit();
     poller = epoll_create1(EPOLL_CLOEXEC);
-    double began = now(), cpu = cpu_time();
+    double began = now(), cpu = cpu_time(pids);
     open_all();
     if (mode == IDLE)
         run_idle(began, cpu);

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Callable, Union
+from typing import Union
 
 import psutil
 
+from ..load import finish, parse, run, running
 from ..process import ServerFailed, ServerProcess, free_port
-from ..rounds import Plan, Row, measure_rounds, stolen
-from ..servers import Chosen, Server
-from .load import LIMIT, LoadGenerator, check, finish, parse
+from ..rounds import Plan, stolen
+from ..servers import Server
+from .load import check, command
 from .workloads import Workload
 
+# Seconds that the load generator may take for all that is not load.
+LIMIT = 60.0
+# Seconds around the window of a loaded row, and those of an idle row.
+OVERHEAD, IDLE_TIME = 2.5, 9.0
 # How long a server may take to end before it is killed.
 STOP_LIMIT = 40.0
 # For what a server does a little after its last message, before its memory is read.
@@ -98,24 +103,19 @@ class IdleSample:
 Sample = Union[LoadSample, IdleSample]
 
 
-def _measure_load(
-    process: ServerProcess, workload: Workload, warm_up: float, plan: Plan, load: LoadGenerator
-) -> LoadSample:
+def _measure_load(process: ServerProcess, workload: Workload, plan: Plan) -> LoadSample:
     machine = psutil.cpu_times()
-    with load.running(workload, process, plan.load_cpu, warm_up, plan.seconds) as popen:
-        seen = finish(popen, warm_up + plan.seconds + LIMIT)
+    seen = run(command(workload, process, plan.warm_up, plan.seconds), plan.load_cpu, plan.whole + LIMIT)
     share = stolen(machine, psutil.cpu_times())
-    if seen is None:
-        raise ServerFailed("the load did not end")
     if not seen["messages"]:
         raise ServerFailed("no message came back under load")
     check(workload, process.port)
     return LoadSample(seen["messages"], seen["wall"], seen["cpu"], seen["waiting"], share)
 
 
-def _measure_idle(process: ServerProcess, workload: Workload, plan: Plan, load: LoadGenerator) -> IdleSample:
+def _measure_idle(process: ServerProcess, workload: Workload, plan: Plan) -> IdleSample:
     before = process.memory()
-    with load.running(workload, process, plan.load_cpu) as popen:
+    with running(command(workload, process), plan.load_cpu) as popen:
         assert popen.stdout is not None
         seen = parse(popen.stdout.readline())
         time.sleep(SETTLE)
@@ -143,35 +143,24 @@ def _measure_idle(process: ServerProcess, workload: Workload, plan: Plan, load: 
     )
 
 
-def measure_once(server: Server, python: str, workload: Workload, plan: Plan, load: LoadGenerator) -> Sample:
+def measure(server: Server, python: str, workload: Workload, plan: Plan) -> Sample:
     """Start a server, check its answers, measure.
 
     :raises ServerFailed: whatever went wrong, in one line.
     """
     port = free_port()
-    with ServerProcess([python, *server.arguments(workload, port)], port, plan.server_cpu, plan.root) as process:
-        try:
+    with ServerProcess(server.command(python, workload, port), port, plan.server_cpu, plan.root) as process:
+        with process.explained():
             check(workload, port)
-            if workload.kind == "idle":
-                return _measure_idle(process, workload, plan, load)
-            return _measure_load(process, workload, max(plan.warm_up, server.warm_up), plan, load)
-        except ServerFailed as error:
-            if process.alive():
-                raise
-            # Its death is the better message than what the client saw of it.
-            raise ServerFailed(f"died: {process.last_line()}") from error
+            take = _measure_idle if workload.kind == "idle" else _measure_load
+            return take(process, workload, plan)
 
 
-def measure_row(
-    workload: Workload, servers: Chosen, plan: Plan, load: LoadGenerator, say: Callable[[str], None]
-) -> Row:
-    """All rounds of one row.
+def rounds(workload: Workload, plan: Plan) -> int:
+    """Memory does not vary."""
+    return min(plan.rounds, 3) if workload.kind == "idle" else plan.rounds
 
-    :param servers: by name, each with the interpreter that runs it.
-    """
 
-    def measure(name: str) -> Sample:
-        return measure_once(*servers[name], workload, plan, load)
-
-    names = [name for name, (server, _) in servers.items() if server.handles(workload)]
-    return measure_rounds(workload.name, names, plan.rounds, measure, say)
+def duration(workload: Workload, plan: Plan) -> float:
+    """About how many seconds a sample takes."""
+    return IDLE_TIME if workload.kind == "idle" else OVERHEAD + plan.whole

@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from typing import Any, Callable, Optional
 
-from ..page import FAILED, about_lines, columns, cost_table, failures, number, ordered, rate_table, table, verdict
-from ..rounds import Cell, Results, Row, ratio
+from .. import chart
+from ..page import (
+    FAILED,
+    about_lines,
+    as_json,
+    capacity_table,
+    columns,
+    cost_table,
+    failures,
+    number,
+    ordered,
+    rate_table,
+    rival_table,
+    table,
+)
+from ..rounds import Cell, Results, Row
 from .servers import BASELINE, SERVERS
 from .workloads import WORKLOADS
 
 LABELS = {server.name: server.label for server in SERVERS}
 # The rows that are measured by their CPU per message.
-TITLES = {workload.name: workload.title for workload in WORKLOADS if workload.kind != "idle"}
+LOADED = [workload for workload in WORKLOADS if workload.kind != "idle"]
+TITLES = {workload.name: workload.title for workload in LOADED}
 ALL_TITLES = {workload.name: workload.title for workload in WORKLOADS}
-TARGETS = {workload.title: workload.target for workload in WORKLOADS}
-OWN = "asgiserve"
+HEADING = "Server CPU per WebSocket message, uvicorn (websockets-sansio) = 1, further left is better"
+MARKS = [
+    chart.Mark(name, LABELS[name], shape, color)
+    for name, shape, color in (
+        ("picows", chart.bar, chart.CEILING_COLOR),
+        ("hypercorn", chart.triangle, "#b07cd8"),
+        ("uvicorn-wsproto", chart.diamond, chart.BASELINE_COLOR),
+        ("socketify", chart.diamond, "#4a90c8"),
+        ("granian", chart.square, "#e0605a"),
+        (BASELINE, chart.bar, chart.BASELINE_COLOR),
+        ("asgiserve-pure", chart.ring, chart.OWN_COLOR),
+        (chart.OWN, chart.circle, chart.OWN_COLOR),
+    )
+]
 SHUTDOWN_CODE = "1012"
 # asgiserve's default time for a graceful shutdown, in seconds.
 BOUND = 30
-
-
-def _failed(row: Row, name: str) -> bool:
-    return name in row and row[name].failure is not None
-
-
-def _capacity_table(results: Results, shown: list[str]) -> list[str]:
-    rows = []
-    for title, row in ordered(results, TITLES):
-        promise = verdict(TARGETS[title], ratio(row, OWN, BASELINE), _failed(row, OWN))
-        cells = [FAILED if _failed(row, name) else number(ratio(row, name, BASELINE)) for name in shown]
-        rows.append([title, promise, *cells])
-    return table([f"capacity, {LABELS[BASELINE]} = 1", "promise", *(LABELS[name] for name in shown)], rows)
 
 
 def _per_cpu_table(results: Results, shown: list[str]) -> list[str]:
@@ -41,19 +53,6 @@ def _per_cpu_table(results: Results, shown: list[str]) -> list[str]:
         cells = [number(row.get(name, Cell()).median("per_cpu_second"), ",.0f") for name in shown]
         rows.append([title, *cells])
     return table(["messages per CPU second", *(LABELS[name] for name in shown)], rows)
-
-
-def _rival_lines(results: Results) -> list[str]:
-    pairs = [(server.name, server.rival) for server in SERVERS if server.rival is not None]
-    rows = [
-        [title, *(number(ratio(row, name, rival)) for name, rival in pairs)]
-        for title, row in ordered(results, TITLES)
-        if any(ratio(row, *pair) for pair in pairs)
-    ]
-    if not rows:
-        return []
-    head = ["capacity, same engine and loop", *(f"{LABELS[a]} / {LABELS[b]}" for a, b in pairs)]
-    return ["## The pure stack against uvicorn with the same engine", "", *table(head, rows)]
 
 
 def _is_signalled(name: str) -> bool:
@@ -107,10 +106,10 @@ def _idle_promises(results: Results) -> list[str]:
     lines = []
     for name, words in (("idle", "memory of a connection"), ("idle-deflate", "memory of one that compresses")):
         row = results.get(name, {})
-        own, other = row.get(OWN, Cell()).median("each"), row.get(BASELINE, Cell()).median("each")
+        own, other = row.get(chart.OWN, Cell()).median("each"), row.get(BASELINE, Cell()).median("each")
         if own is not None and other is not None:
             lines.append(f"- {words} not above that of uvicorn: {'met' if own <= other else '**missed**'}")
-    cell = results.get("idle", {}).get(OWN, Cell())
+    cell = results.get("idle", {}).get(chart.OWN, Cell())
     if cell.samples:
         told = all(set(sample.codes) == {SHUTDOWN_CODE} and sample.last_close <= BOUND for sample in cell.samples)
         lines.append(f"- {SHUTDOWN_CODE} for all within {BOUND} s of the signal: {'met' if told else '**missed**'}")
@@ -159,8 +158,9 @@ def markdown(about: dict[str, Any], results: Results, picture: Optional[str]) ->
         lines += [f"![CPU per WebSocket message relative to uvicorn]({picture})", ""]
     if any(name in results for name in TITLES):
         loaded = {name: row for name, row in results.items() if name in TITLES}
-        lines += _capacity_table(results, shown)
-        lines += _rival_lines(results)
+        lines += capacity_table(loaded, LOADED, LABELS, shown, chart.OWN, BASELINE)
+        rivals = rival_table("capacity, same engine and loop", loaded, TITLES, SERVERS)
+        lines += ["## The pure stack against uvicorn with the same engine", "", *rivals] if rivals else []
         lines += ["## CPU per message", "", *cost_table("message", loaded, TITLES, LABELS, shown)]
         lines += ["## Messages per CPU second", "", *_per_cpu_table(results, shown)]
         lines += ["## Messages per second", "", *rate_table("message", loaded, TITLES, LABELS, shown)]
@@ -170,26 +170,11 @@ def markdown(about: dict[str, Any], results: Results, picture: Optional[str]) ->
     return "\n".join(lines)
 
 
-def as_json(about: dict[str, Any], results: Results) -> str:
-    """The environment and every sample, for machines."""
-    rows = {
-        workload.name: {
-            "title": workload.title,
-            "target": workload.target,
-            "connections": workload.connections,
-            "depth": workload.depth,
-            "servers": {
-                name: {
-                    "failure": cell.failure,
-                    "cpu_us": cell.median("cost"),
-                    "spread": cell.spread(),
-                    "capacity": ratio(results[workload.name], name, BASELINE),
-                    "samples": [{**asdict(sample), "cpu_us": sample.cost} for sample in cell.samples],
-                }
-                for name, cell in results[workload.name].items()
-            },
-        }
-        for workload in WORKLOADS
-        if workload.name in results
-    }
-    return json.dumps({"environment": about, "rows": rows}, indent=1) + "\n"
+def report(about: dict[str, Any], results: Results, name: str) -> dict[str, str]:
+    """All files: their texts by their names."""
+    table = chart.costs(results, TITLES, MARKS, BASELINE)
+    picture = chart.svg("CPU per WebSocket message relative to uvicorn", HEADING, table, MARKS)
+    files = {} if picture is None else {f"{name}.svg": picture}
+    files[f"{name}.md"] = markdown(about, results, f"{name}.svg" if picture else None)
+    files[f"{name}.json"] = as_json(about, results, WORKLOADS, BASELINE)
+    return files

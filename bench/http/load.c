@@ -1,0 +1,648 @@
+/* The client side of the HTTP comparison: one thread, epoll, requests that are made once.
+ *
+ * usage: load MODE PORT CONNECTIONS DEPTH RATE WARM_UP SECONDS REQUEST BODY PIDS [AUTHORITY]
+ *
+ * MODE is one of
+ *   flat  every connection sends DEPTH requests at once, again when all are answered
+ *   rate  RATE requests per second, whatever the server does; see run_rate()
+ *   idle  every connection makes one request and is silent then, until stdin ends
+ *   held  the same, with responses of which only the beginning comes
+ *
+ * REQUEST is a file with one request, BODY one with the body that must come back, with status 200. PIDS are the
+ * processes of the server, comma-separated, whose CPU time is read. With AUTHORITY, a file, the connections are TLS 1.3
+ * and the certificate is checked; this needs a build with -DWITH_TLS.
+ *
+ * A server may close a connection if its response says so, or the request does; a new one takes its place.
+ *
+ * Under load this never sleeps: it asks epoll again and again. A thread that sleeps has to be woken by the server's
+ * writes, and how dear that is depends on the machine and not on the server.
+ *
+ * It prints JSON, one object per line; a line that starts with "error:" says what went wrong.
+ */
+#include "../client.h"
+#ifdef WITH_TLS
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#endif
+
+enum { FLAT, RATE, IDLE, HELD };
+enum { CONNECTING, SHAKING, OPEN, ENDING, GONE };
+enum { HEAD, BODY, CHUNK_LINE, CHUNK, CHUNK_END, TRAILER };
+
+#define OPENING_AT_ONCE 32 /* fewer than any server's backlog */
+#define ANSWER_LIMIT 10.0  /* seconds without progress */
+#define OVERTIME 5.0       /* seconds that answers may come late at a fixed rate */
+#define CLOSE "\r\nConnection: close\r\n"
+#define CHECK_EVERY 64     /* in the window; before it every body is compared whole */
+#define INPUT_SIZE (512 * 1024)
+#define HEAD_SIZE 8192
+#define DROP_SIZE (32 * 1024) /* a body of which more than this is to come is not copied if it is not compared */
+
+struct connection {
+    int fd;
+    uint8_t state, phase;
+    uint8_t armed;         /* whether epoll watches for writability */
+    uint8_t is_checked;    /* whether the current body is compared */
+    uint8_t is_chunked, is_last;
+    uint32_t waiting;      /* responses to come */
+    uint32_t text_size;    /* of the line or head in `text` */
+    size_t out;            /* bytes that are not sent yet; what is sent are copies of the request */
+    uint64_t left;         /* of the body or chunk */
+    uint64_t place;        /* in the body */
+    uint64_t scheduled, answered; /* at a fixed rate */
+    char *text;            /* a head, or the line of a chunk, that came in parts */
+#ifdef WITH_TLS
+    SSL *tls;
+#endif
+};
+
+static int mode, port, count, depth, poller, has_tls, asks_to_close;
+static double rate, warm_up, seconds;
+static const char *pids;
+static struct connection *all;
+static uint8_t *requests; /* DEPTH copies */
+static size_t request_size, body_size;
+static uint8_t *body;
+static uint8_t input[INPUT_SIZE];
+
+static int opened, opening, started, lost, sending, in_window, told;
+static uint64_t received, compared, reopened, polls, empty_polls;
+
+static double began, period; /* at a fixed rate */
+static float *latencies;
+static size_t latency_count, latency_room;
+
+#ifdef WITH_TLS
+static SSL_CTX *context;
+#endif
+
+static void fill(struct connection *c);
+
+static void watch(struct connection *c, int operation, int writable)
+{
+    struct epoll_event event = {.events = EPOLLIN | (writable ? EPOLLOUT : 0), .data.ptr = c};
+    if (epoll_ctl(poller, operation, c->fd, &event))
+        fail("epoll_ctl: %s", strerror(errno));
+    c->armed = (uint8_t)writable;
+}
+
+static void connect_it(struct connection *c)
+{
+    c->fd = start_connecting(port);
+    c->state = CONNECTING;
+    c->phase = HEAD;
+    c->text_size = 0;
+    c->waiting = 0;
+    c->out = 0;
+    c->is_last = 0;
+    watch(c, EPOLL_CTL_ADD, 1);
+}
+
+static void close_it(struct connection *c)
+{
+#ifdef WITH_TLS
+    SSL_free(c->tls);
+    c->tls = NULL;
+#endif
+    close(c->fd);
+    c->fd = -1;
+}
+
+/* -- bytes. What these return is as from send() and recv(), with -1 for "later" only. */
+
+#ifdef WITH_TLS
+static ssize_t tls_result(struct connection *c, int n)
+{
+    if (n > 0)
+        return n;
+    switch (SSL_get_error(c->tls, n)) {
+    case SSL_ERROR_WANT_READ:
+    case SSL_ERROR_WANT_WRITE:
+        return -1;
+    case SSL_ERROR_ZERO_RETURN:
+        return 0;
+    default:
+        if (c->is_last) /* some servers close without saying so over TLS */
+            return 0;
+        fail("TLS: %s", ERR_error_string(ERR_get_error(), NULL));
+    }
+}
+#endif
+
+static ssize_t put(struct connection *c, const uint8_t *from, size_t size)
+{
+#ifdef WITH_TLS
+    if (c->tls)
+        return tls_result(c, SSL_write(c->tls, from, (int)size));
+#endif
+    ssize_t n = send(c->fd, from, size, MSG_NOSIGNAL);
+    if (n < 0 && errno != EAGAIN)
+        fail("a connection was lost: %s", strerror(errno));
+    return n;
+}
+
+static ssize_t get(struct connection *c, size_t size, int flags)
+{
+#ifdef WITH_TLS
+    if (c->tls)
+        return tls_result(c, SSL_read(c->tls, input, (int)size));
+#endif
+    ssize_t n = recv(c->fd, input, size, flags);
+    if (n < 0 && errno == ECONNRESET && c->is_last)
+        return 0;
+    if (n < 0 && errno != EAGAIN)
+        fail("a connection was lost: %s", strerror(errno));
+    return n;
+}
+
+static void flush_out(struct connection *c)
+{
+    size_t total = request_size * (size_t)depth;
+    while (c->out) {
+        ssize_t n = put(c, requests + total - c->out, c->out);
+        if (n <= 0) {
+            if (!c->armed)
+                watch(c, EPOLL_CTL_MOD, 1);
+            return;
+        }
+        c->out -= (size_t)n;
+    }
+    if (c->armed)
+        watch(c, EPOLL_CTL_MOD, 0);
+}
+
+/* -- what to send, and when a response is whole */
+
+static void ask(struct connection *c)
+{
+    c->waiting = (uint32_t)depth;
+    c->out = request_size * (size_t)depth;
+    flush_out(c);
+}
+
+/* Sends requests if the connection is free and there is reason to. */
+static void fill(struct connection *c)
+{
+    if (c->state != OPEN || c->waiting || c->is_last)
+        return;
+    if (mode == RATE ? c->scheduled > c->answered : mode == FLAT && sending)
+        ask(c);
+}
+
+static void answered(struct connection *c)
+{
+    received++;
+    c->waiting--;
+    if (mode == RATE) {
+        double due = began + (double)(c - all) * period + (double)c->answered++ * (double)count * period;
+        if (due >= began + warm_up && latency_count < latency_room)
+            latencies[latency_count++] = (float)(now() - due);
+    } else if (mode == IDLE) {
+        opening--;
+        opened++;
+    }
+    if (c->is_last) {
+        c->state = ENDING;
+        c->waiting = 0; /* what was pipelined behind it goes unanswered */
+    }
+}
+
+static void body_done(struct connection *c)
+{
+    if (c->place != body_size)
+        fail("wrong answer: a body of %llu bytes", (unsigned long long)c->place);
+    if (c->out)
+        fail("wrong answer: it came before the request was sent");
+    if (!c->waiting)
+        fail("wrong answer: one more than was asked for");
+    compared += c->is_checked;
+    c->phase = HEAD;
+    answered(c);
+}
+
+static void body_part(struct connection *c, const uint8_t *p, size_t n)
+{
+    if (c->place + n > body_size)
+        fail("wrong answer: a body of more than %zu bytes", body_size);
+    if (c->is_checked && memcmp(body + c->place, p, n))
+        fail("wrong answer: other content");
+    c->place += n;
+}
+
+/* -- the response */
+
+static int named(const char *line, const char *name, size_t size)
+{
+    return !strncasecmp(line, name, size);
+}
+
+/* `text` is a whole head, which ends with an empty line and a zero. */
+static void head(struct connection *c, const char *text)
+{
+    int64_t length = -1;
+    c->is_chunked = 0;
+    c->is_last = (uint8_t)asks_to_close;
+    if (strncmp(text, "HTTP/1.1 200 ", 13))
+        fail("wrong answer: %.*s", (int)strcspn(text, "\r\n"), text);
+    for (const char *line = strchr(text, '\n') + 1; *line != '\r'; line = strchr(line, '\n') + 1) {
+        if (named(line, "content-length:", 15))
+            length = strtoll(line + 15, NULL, 10);
+        else if (named(line, "transfer-encoding: chunked", 26))
+            c->is_chunked = 1;
+        else if (named(line, "connection: close", 17))
+            c->is_last = 1;
+    }
+    if (length < 0 && !c->is_chunked)
+        fail("wrong answer: neither a Content-Length nor chunks");
+    c->place = 0;
+    c->is_checked = !in_window || received % CHECK_EVERY == 0;
+    c->phase = c->is_chunked ? CHUNK_LINE : BODY;
+    c->left = c->is_chunked ? 0 : (uint64_t)length;
+    if (mode == HELD) {
+        opening--;
+        opened++;
+    } else if (c->phase == BODY && !c->left)
+        body_done(c);
+}
+
+/* Takes a piece of text up to and with `stop`, which may have come in parts. Sets `whole`, which ends with a zero, when
+ * that is all there, or else to NULL. */
+static size_t take_text(struct connection *c, const uint8_t *p, size_t n, const char *stop, char **whole)
+{
+    size_t size = strlen(stop), before = c->text_size, room = HEAD_SIZE - before, take = n < room ? n : room;
+    const uint8_t *found = before ? NULL : memmem(p, take, stop, size);
+    if (found)
+        take = (size_t)(found - p) + size;
+    if (!c->text)
+        c->text = malloc(HEAD_SIZE + 1);
+    memcpy(c->text + before, p, take);
+    if (before) {
+        size_t back = before < size ? before : size - 1;
+        char *end = memmem(c->text + before - back, take + back, stop, size);
+        if (end) {
+            found = p;
+            take = (size_t)(end - c->text) + size - before;
+        }
+    }
+    c->text_size += (uint32_t)take;
+    *whole = NULL;
+    if (found) {
+        c->text[c->text_size] = 0;
+        c->text_size = 0;
+        *whole = c->text;
+    } else if (c->text_size == HEAD_SIZE)
+        fail("wrong answer: a head without end");
+    return take;
+}
+
+static size_t data_in(struct connection *c, const uint8_t *p, size_t n)
+{
+    char *text;
+    size_t used;
+    switch (c->phase) {
+    case HEAD:
+        used = take_text(c, p, n, "\r\n\r\n", &text);
+        if (text)
+            head(c, text);
+        return used;
+    case CHUNK_LINE:
+        used = take_text(c, p, n, "\r\n", &text);
+        if (text) {
+            c->left = strtoull(text, NULL, 16);
+            c->phase = c->left ? CHUNK : TRAILER;
+        }
+        return used;
+    case CHUNK_END:
+        used = take_text(c, p, n, "\r\n", &text);
+        if (text)
+            c->phase = CHUNK_LINE;
+        return used;
+    case TRAILER:
+        used = take_text(c, p, n, "\r\n", &text);
+        if (text && text[0] == '\r')
+            body_done(c);
+        return used;
+    default:
+        used = c->left < n ? (size_t)c->left : n;
+        body_part(c, p, used);
+        c->left -= used;
+        if (!c->left && c->phase == CHUNK)
+            c->phase = CHUNK_END;
+        else if (!c->left)
+            body_done(c);
+        return used;
+    }
+}
+
+/* -- the life of a connection */
+
+static void ended(struct connection *c)
+{
+    int was_last = c->state == ENDING;
+    close_it(c);
+    if (was_last && (mode == FLAT || mode == RATE)) {
+        reopened++;
+        connect_it(c);
+        return;
+    }
+    c->state = GONE;
+    if (sending || mode == RATE || opened < count)
+        fail("a connection was lost");
+    lost++;
+}
+
+static void readable(struct connection *c)
+{
+    do {
+        int drops = c->phase == BODY && !c->is_checked && c->left > DROP_SIZE && !has_tls;
+        size_t most = drops ? (size_t)c->left : INPUT_SIZE;
+        ssize_t n = get(c, most, drops ? MSG_TRUNC : 0);
+        if (n < 0)
+            return;
+        if (n == 0) {
+            ended(c);
+            return;
+        }
+        if (drops) {
+            c->place += (size_t)n;
+            c->left -= (size_t)n;
+            if (!c->left)
+                body_done(c);
+        } else {
+            for (size_t used = 0; used < (size_t)n;) {
+                if (c->state != OPEN)
+                    fail("wrong answer: data behind the last response");
+                used += data_in(c, input + used, (size_t)n - used);
+            }
+        }
+        fill(c);
+    } while (has_tls);
+}
+
+static void connected(struct connection *c)
+{
+    c->state = OPEN;
+    if (c->armed)
+        watch(c, EPOLL_CTL_MOD, 0);
+    if (mode == IDLE || mode == HELD)
+        ask(c);
+    else {
+        if (opened < count) {
+            opening--;
+            opened++;
+        }
+        fill(c);
+    }
+}
+
+#ifdef WITH_TLS
+static void shake(struct connection *c)
+{
+    if (tls_result(c, SSL_connect(c->tls)) > 0)
+        connected(c);
+}
+#endif
+
+static void writable(struct connection *c)
+{
+    if (c->state == OPEN) {
+        flush_out(c);
+        return;
+    }
+    if (c->state != CONNECTING)
+        return;
+    check_connected(c->fd);
+#ifdef WITH_TLS
+    if (has_tls) {
+        c->tls = SSL_new(context);
+        SSL_set_fd(c->tls, c->fd);
+        c->state = SHAKING;
+        watch(c, EPOLL_CTL_MOD, 0);
+        shake(c);
+        return;
+    }
+#endif
+    connected(c);
+}
+
+static int turn(int timeout)
+{
+    struct epoll_event events[256];
+    int n = epoll_wait(poller, events, 256, timeout);
+    for (int i = 0; i < n; i++) {
+        struct connection *c = events[i].data.ptr;
+        if (!c) {
+            told = 1;
+            continue;
+        }
+        if (events[i].events & EPOLLOUT)
+            writable(c);
+#ifdef WITH_TLS
+        if (c->state == SHAKING && events[i].events & EPOLLIN) {
+            shake(c);
+            continue;
+        }
+#endif
+        if ((c->state == OPEN || c->state == ENDING) && events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+            readable(c);
+    }
+    polls++;
+    empty_polls += n == 0;
+    return n;
+}
+
+static void open_all(void)
+{
+    double moved = now();
+    while (opened < count) {
+        while (started < count && opening < OPENING_AT_ONCE) {
+            opening++;
+            connect_it(&all[started++]);
+        }
+        if (turn(0) > 0)
+            moved = now();
+        else if (now() - moved > ANSWER_LIMIT)
+            fail("%d of %d connections answered, then nothing for %.0f s", opened, count, ANSWER_LIMIT);
+    }
+}
+
+static void spin(double until)
+{
+    do
+        for (int i = 0; i < 16; i++)
+            turn(0);
+    while (now() < until);
+}
+
+/* Takes what is still in flight. */
+static void drain(void)
+{
+    sending = 0;
+    for (double limit = now() + ANSWER_LIMIT;;) {
+        uint64_t due = 0;
+        for (int i = 0; i < count; i++)
+            due += all[i].waiting;
+        if (!due)
+            return;
+        if (now() > limit)
+            fail("%llu requests were never answered", (unsigned long long)due);
+        turn(10);
+    }
+}
+
+/* -- the modes */
+
+static void run_flat(void)
+{
+    open_all();
+    sending = 1;
+    for (int i = 0; i < count; i++)
+        fill(&all[i]);
+    spin(now() + warm_up);
+    in_window = 1;
+    uint64_t requests_then = received, polls_then = polls, empty_then = empty_polls;
+    double cpu = cpu_time(pids), from = now();
+    spin(from + seconds);
+    double wall = now() - from;
+    cpu = cpu_time(pids) - cpu;
+    uint64_t answers = received - requests_then;
+    double idle = (double)(empty_polls - empty_then) / (double)(polls - polls_then);
+    in_window = 0;
+    drain();
+    printf("{\"requests\": %llu, \"wall\": %.6f, \"cpu\": %.9f, \"waiting\": %.4f, \"compared\": %llu, "
+           "\"reopened\": %llu}\n",
+           (unsigned long long)answers, wall, cpu, idle, (unsigned long long)compared, (unsigned long long)reopened);
+}
+
+static int by_size(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+/* The latency in microseconds that a share of the requests did not exceed. */
+static double percentile(double share)
+{
+    if (!latency_count)
+        return 0;
+    size_t place = (size_t)(share * (double)latency_count);
+    return (double)latencies[place < latency_count ? place : latency_count - 1] * 1e6;
+}
+
+/* Requests fall due at a constant rate, on one connection after the other, before anything is known of their answers.
+ * A connection takes one at a time; a request that falls due while the last one is not answered waits, and its latency
+ * counts from when it was due, not from when it could be sent. A server that stands still for 100 ms is so charged with
+ * all requests of these 100 ms, not with one per connection. */
+static void run_rate(void)
+{
+    uint64_t before = 0, next = 0, total = (uint64_t)(rate * (warm_up + seconds)), first = (uint64_t)(rate * warm_up);
+    double cpu = 0, last = 0, stall = 0;
+    latency_room = (size_t)(total - first) + 1;
+    latencies = malloc(latency_room * sizeof *latencies);
+    if (!latencies)
+        fail("no memory");
+    open_all();
+    period = 1 / rate;
+    began = now();
+    while (next < total) {
+        double t = now();
+        if (next >= first) {
+            if (!in_window) {
+                in_window = 1;
+                before = received;
+                cpu = cpu_time(pids);
+                last = t;
+            }
+            stall = t - last > stall ? t - last : stall;
+            last = t;
+        }
+        for (; next < total && began + (double)next * period <= t; next++) {
+            struct connection *c = &all[next % (uint64_t)count];
+            c->scheduled++;
+            fill(c);
+        }
+        turn(0);
+    }
+    cpu = cpu_time(pids) - cpu;
+    uint64_t in_time = latency_count, answers = received - before;
+    for (double limit = now() + OVERTIME; latency_count < total - first && now() < limit;)
+        turn(0);
+    size_t late = (size_t)(total - first) - latency_count;
+    qsort(latencies, latency_count, sizeof *latencies, by_size);
+    printf("{\"due\": %llu, \"in_time\": %llu, \"unanswered\": %zu, \"requests\": %llu, \"wall\": %.6f, "
+           "\"cpu\": %.9f, \"p50\": %.1f, \"p99\": %.1f, \"p999\": %.1f, \"highest\": %.1f, \"stall\": %.1f}\n",
+           (unsigned long long)(total - first), (unsigned long long)in_time, late, (unsigned long long)answers,
+           seconds, cpu, percentile(0.5), percentile(0.99), percentile(0.999), percentile(1), stall * 1e6);
+}
+
+static void run_silent(void)
+{
+    double from = now(), cpu = cpu_time(pids);
+    open_all();
+    printf("{\"open\": %d, \"wall\": %.6f, \"cpu\": %.9f}\n", opened, now() - from, cpu_time(pids) - cpu);
+    fflush(stdout);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    if (epoll_ctl(poller, EPOLL_CTL_ADD, 0, &event))
+        fail("stdin: %s", strerror(errno));
+    while (!told)
+        turn(-1);
+    printf("{\"lost\": %d}\n", lost);
+}
+
+static void prepare_tls(const char *authority)
+{
+    has_tls = 1;
+#ifdef WITH_TLS
+    context = SSL_CTX_new(TLS_client_method());
+    SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
+    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+    if (SSL_CTX_load_verify_locations(context, authority, NULL) != 1)
+        fail("%s: %s", authority, ERR_error_string(ERR_get_error(), NULL));
+#else
+    fail("%s: built without TLS", authority);
+#endif
+}
+
+static void arguments(char **v)
+{
+    static const char *modes[] = {"flat", "rate", "idle", "held"};
+    for (mode = 0; mode < 4 && strcmp(v[1], modes[mode]);)
+        mode++;
+    port = atoi(v[2]);
+    count = atoi(v[3]);
+    depth = atoi(v[4]);
+    rate = atof(v[5]);
+    warm_up = atof(v[6]);
+    seconds = atof(v[7]);
+    uint8_t *request = read_file(v[8], &request_size);
+    body = read_file(v[9], &body_size);
+    pids = v[10];
+    requests = malloc((size_t)depth * request_size);
+    all = calloc((size_t)count, sizeof *all);
+    if (mode == 4 || count < 1 || depth < 1)
+        fail("arguments that make no sense");
+    if (!requests || !all)
+        fail("no memory");
+    asks_to_close = memmem(request, request_size, CLOSE, strlen(CLOSE)) != NULL;
+    for (int i = 0; i < depth; i++)
+        memcpy(requests + (size_t)i * request_size, request, request_size);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 11 && argc != 12)
+        fail("ten or eleven arguments are needed");
+    arguments(argv);
+    if (argc == 12)
+        prepare_tls(argv[11]);
+    raise_file_limit();
+    poller = epoll_create1(EPOLL_CLOEXEC);
+    if (mode == FLAT)
+        run_flat();
+    else if (mode == RATE)
+        run_rate();
+    else
+        run_silent();
+    return 0;
+}
