@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 
 import asgiserve
+from asgiserve.drain import CANCEL_GRACE
 from asgiserve.options import BY_NAME
-from asgiserve.server import CANCEL_GRACE
 
 from .launcher import APPS, LINUX, Process, free_port, missing, wait_for
 from .load import Load
