@@ -24,7 +24,7 @@ from asgiserve.drain import CANCEL_GRACE
 from asgiserve.options import BY_NAME
 
 from .launcher import APPS, LINUX, Process, free_port, missing, wait_for
-from .load import Load
+from .load import Load, OneTarget
 
 EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
 
@@ -271,7 +271,7 @@ def update(replicas: Replicas, *command: str, options=()) -> subprocess.Complete
 def test_an_update_without_a_failed_request(replicas, haproxy):
     """Both replicas are restarted with the recipe, under load; new processes serve in the end, and only they."""
     before = set(replicas.pids())
-    with Load(haproxy.address) as load:
+    with Load(haproxy.address, OneTarget(), clients=16) as load:
         load.wait(500)
         done = update(replicas, *replicas.control("restart", "{}"))
         assert done.returncode == 0, done
@@ -287,7 +287,7 @@ def test_an_update_without_a_failed_request(replicas, haproxy):
 
 def test_an_update_that_fails_stops_there(replicas, haproxy):
     """The replica that does not come back gets no requests, the other one goes on."""
-    with Load(haproxy.address) as load:
+    with Load(haproxy.address, OneTarget(), clients=16) as load:
         load.wait(100)
         done = update(replicas, "false")
         assert (done.returncode, done.stderr) == (
@@ -326,7 +326,7 @@ def test_nginx_leaves_out_a_replica_that_stops(replicas, run, program, workdirs)
     argv = [program("nginx"), "-p", directory, "-c", file, "-e", "stderr", "-g", options]
     nginx = run(argv, ("127.0.0.1", port), directory)
     nginx.wait_ready()
-    with Load(nginx.address, posts=False) as load:
+    with Load(nginx.address, OneTarget(posts=False), clients=16) as load:
         for name in replicas.ports:
             load.until(lambda: len(load.answers) == 2)
             with stopped(replicas, name):

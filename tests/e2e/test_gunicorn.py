@@ -15,7 +15,7 @@ import pytest
 import asgiserve
 
 from .launcher import APPS, FORBIDDEN, Process, free_port, wait_for
-from .load import Load
+from .load import Load, OneTarget
 from .websocket_client import Peer
 from .wire import Wire, encode
 
@@ -165,7 +165,7 @@ def test_serving(gunicorn, worker, stack, workdirs):
 def test_no_request_fails_while_workers_come_and_go(gunicorn, worker):
     """--max-requests, SIGHUP, SIGTTIN and SIGTTOU, under load."""
     server = gunicorn("-w", "2", "--max-requests", "400", "--max-requests-jitter", "100", worker=worker, count=2)
-    with Load(server.address) as load:
+    with Load(server.address, OneTarget(), clients=16) as load:
         load.until(lambda: len(server.pids()) > 3)
         for number in (signal.SIGTTIN, signal.SIGHUP, signal.SIGTTOU):
             before = len(server.pids())
