@@ -87,6 +87,7 @@ class Server:
         self._started_at = 0.0
         self._lag = 0.0
         self._tick_due = 0.0
+        self._stood_still = 0.0  # seconds, so far
         self._access_log: Optional[AccessLog] = None
         self._ticker: Optional[asyncio.TimerHandle] = None
         self._notifier: Optional[asyncio.Task[None]] = None
@@ -305,7 +306,7 @@ class Server:
         self.state.lifespan_state = lifespan.state
         if config.proxy_headers:
             self.state.forwarding = ProxyHeaders(config.peers, config.forwarded_headers)
-        self.state.tick(loop.time(), time.time())
+        self.state.tick(loop.time() - self._stood_still, time.time())
         if config.limit_max_requests is not None and self._link is None:  # the parent counts the requests of workers
             self._max_requests = config.limit_max_requests + random.randint(0, config.limit_max_requests_jitter)
         try:
@@ -347,13 +348,15 @@ class Server:
             return
         self._ticker = loop.call_later(TICK, self._tick)
         now = time.monotonic()
-        if self._tick_due:
-            self._lag = max(self._lag, now - self._tick_due)
+        late = now - self._tick_due if self._tick_due else 0.0
         self._tick_due = now + TICK
+        self._lag = max(self._lag, late)
+        # While the loop stands still nobody's time runs out: what came meanwhile has yet to be read.
+        self._stood_still += max(0.0, late - TICK)
         if state is None:
             return
         try:
-            state.tick(loop.time(), time.time())
+            state.tick(loop.time() - self._stood_still, time.time())
             if self.config.tls is not None:
                 self.config.tls.check(loop.time())
         except Exception:
@@ -389,7 +392,10 @@ class Server:
         await stop_accepting(self._loop, self.servers)
         if self.state is None:
             return
-        logger.info("Shutting down")
+        if self._link is None:
+            logger.info("Shutting down")
+        else:
+            logger.info("Shutting down server process [%d]", os.getpid())  # which of them
         await Drain(self.state, self.config, self._urgency, self._abandoned).run()
 
     async def _stop_lifespan(self, lifespan: Lifespan) -> None:

@@ -85,6 +85,9 @@ class Parent:
         except BindError as exc:
             logger.error("%s", exc)
             return EXIT_STARTUP_FAILED
+        except BaseException:
+            self._supervisor.abandon()  # without us they would serve on, and nobody would know
+            raise
         finally:
             if self._endpoint is not None:
                 self._endpoint.stop()

@@ -14,7 +14,7 @@ import itertools
 import logging
 import random
 import time
-from typing import Any, Callable, Mapping, Optional, Protocol
+from typing import Any, Callable, Optional, Protocol
 
 from ..config import Config
 from ..metrics.snapshot import Snapshot, Totals
@@ -168,6 +168,7 @@ class Supervisor:
         self._now = now
         logger.info("Restarting the workers, one after the other")
         self._is_waiting_for_change = False
+        self._misfortunes = 0
         self._start_at = now
         old = self._swap.old if self._swap is not None else None
         self._swaps = collections.deque(
@@ -245,6 +246,11 @@ class Supervisor:
                 self._retire(worker)
         self._proceed()
 
+    def abandon(self) -> None:
+        """Kills all workers, for a parent that cannot go on."""
+        for worker in self._workers:
+            worker.process.kill()
+
     # -- the life of a worker
 
     def _launch(self, slot: int) -> Optional[Worker]:
@@ -265,13 +271,15 @@ class Supervisor:
         worker.phase = SERVING
         worker.since = self._now
         self._has_served = True
-        logger.info("Worker %d [%d] serves", worker.slot, worker.pid)
         swap = self._swap
         if swap is not None and swap.new is worker:
             self._swap = None
             if swap.old in self._workers:
+                logger.info("Worker %d [%d] serves, in place of [%d]", worker.slot, worker.pid, swap.old.pid)
                 self.restarts[swap.reason] += 1
                 self._retire(swap.old)
+                return
+        logger.info("Worker %d [%d] serves", worker.slot, worker.pid)
 
     def _retire(self, worker: Worker) -> None:
         worker.process.tell(RETIRE)
@@ -315,8 +323,10 @@ class Supervisor:
         if worker.snapshot is not None:
             self.past.add(worker.snapshot)
         swap = self._swap
-        if worker.phase == LEAVING:
+        if worker.phase == LEAVING and (status == 0 or worker.killed_for):
             logger.info("Worker %d [%d] has ended", worker.slot, worker.pid)
+        elif worker.phase == LEAVING:
+            logger.error("Worker %d [%d] died while it stopped: %s", worker.slot, worker.pid, describe_exit(status))
         elif swap is not None and swap.new is worker:
             self._swap = None
             self._give_up(swap, worker, status)
@@ -355,7 +365,8 @@ class Supervisor:
             self._misfortunes = 0
         if self._misfortunes:
             self._pause()
-        self._misfortunes += 1
+        else:
+            self._misfortunes = 1
 
     def _let_go(self, worker: Worker) -> None:
         """A worker ends by itself: one that is to replace it goes on as one of them."""
@@ -380,22 +391,25 @@ class Supervisor:
             planned.add(self._swap.old)
         for worker in self._workers:
             if worker.phase == SERVING and worker not in planned:
-                reason = self._worn(worker)
-                if reason:
-                    logger.info("Worker %d [%d] is replaced: %s", worker.slot, worker.pid, _WHY[reason])
+                worn = self._worn(worker)
+                if worn is not None:
+                    reason, why = worn
+                    logger.info("Worker %d [%d] is to be replaced: %s", worker.slot, worker.pid, why)
                     self._swaps.append(Swap(worker, reason))
 
-    def _worn(self, worker: Worker) -> str:
-        """Why a worker is to be replaced, if it is."""
-        snapshot, config = worker.snapshot, self._config
+    def _worn(self, worker: Worker) -> Optional[tuple[str, str]]:
+        """Why a worker is to be replaced, if it is: in a word, and for the log."""
+        snapshot, config, age = worker.snapshot, self._config, self._now - worker.since
         if snapshot is not None:
             if worker.request_limit is not None and snapshot.requests >= worker.request_limit:
-                return "requests"
-            if config.limit_worker_memory is not None and snapshot.memory > config.limit_worker_memory * 1024 * 1024:
-                return "memory"
-        if config.limit_worker_age is not None and self._now - worker.since >= config.limit_worker_age:
-            return "age"
-        return ""
+                return "requests", f"it has had {snapshot.requests} requests"
+            mib, most = snapshot.memory / (1024 * 1024), config.limit_worker_memory
+            # Where that is less than the application needs, there must be time to serve between replacements.
+            if most is not None and mib > most and age >= STEADY:
+                return "memory", f"it takes {mib:.0f} MiB of memory"
+        if config.limit_worker_age is not None and age >= config.limit_worker_age:
+            return "age", f"it has served for {age:.0f} seconds"
+        return None
 
     def _proceed(self) -> None:
         """Starts and ends workers, as many as are to be."""
@@ -440,10 +454,3 @@ class Supervisor:
 
     def _until(self, seconds: Optional[float]) -> Optional[float]:
         return None if seconds is None else self._now + seconds
-
-
-_WHY: Mapping[str, str] = {
-    "requests": "it has had its number of requests",
-    "memory": "it takes too much memory",
-    "age": "it has served long enough",
-}

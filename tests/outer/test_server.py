@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import threading
+import time
 
 import pytest
 
@@ -435,6 +436,26 @@ def test_an_address_that_is_taken_during_startup(log):
         assert app.events == ["startup", "shutdown"]
 
     run(main())
+
+
+def test_no_time_runs_out_while_the_loop_stands_still(stack, loop):
+    async def main():
+        async def app(scope, receive, send):
+            if scope["type"] == "http" and scope["path"] == "/block":
+                idle.ask("/meanwhile")
+                time.sleep(1.2)
+            await hello(scope, receive, send)
+
+        async with serving(app, http=HTTP[stack.name], timeout_keep_alive=0.6) as server:
+            idle, other = await Client.open(server), await Client.open(server)
+            await idle.get()
+            await other.get("/block")
+            assert (await idle.answer())[1] == b"/meanwhile"
+            assert (await idle.get("/again"))[1] == b"/again"
+            await idle.close()
+            await other.close()
+
+    run(main(), loop)
 
 
 # -- the drain
