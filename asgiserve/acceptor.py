@@ -108,6 +108,53 @@ def _let_go(loop: asyncio.AbstractEventLoop, server: Any) -> bool:
     return True
 
 
+class Entrance:
+    """All that connections come in by: the server's own listening sockets, and those that it looks after for others.
+
+    ``servers`` are the objects that accept. The sockets are closed with the entrance.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, connect: Callable[[], Any], backlog: int, places: Places
+    ) -> None:
+        self.servers: list[Any] = []
+        self._loop = loop
+        self._connect = connect
+        self._backlog = backlog
+        self._places = places
+        self._lent: dict[int, list[Any]] = {}
+        self._changes = asyncio.Lock()
+        self._is_closed = False
+
+    async def open(self, sock: socket.socket) -> Any:
+        """Starts accepting from a listening socket; returns what does so."""
+        server = await accept_from(self._loop, sock, self._connect, self._backlog, self._places)
+        self.servers.append(server)
+        return server
+
+    async def look_after(self, slot: int, sockets: Sequence[socket.socket]) -> None:
+        """Accepts from these sockets too, in place of the worker of that slot; without any, no more."""
+        async with self._changes:
+            earlier = self._lent.pop(slot, [])
+            await stop_accepting(self._loop, earlier)
+            self.servers[:] = [server for server in self.servers if server not in earlier]
+            lent = self._lent[slot] = []
+            for sock in sockets:
+                try:
+                    sock.setblocking(False)
+                    lent.append(await self.open(sock))
+                except OSError as exc:
+                    sock.close()
+                    logger.error("Cannot accept connections for worker %d: %s", slot, exc)
+            if self._is_closed:
+                await stop_accepting(self._loop, lent)
+
+    async def close(self) -> None:
+        """Stops accepting. What is accepted by then has become a connection when this returns."""
+        self._is_closed = True
+        await stop_accepting(self._loop, self.servers)
+
+
 class Acceptor:
     """Accepts from the listening socket `sock` while there are `places`, one connection each time the loop goes round.
 

@@ -23,7 +23,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Sequence
 
 from . import _stack, loops
-from .acceptor import Places, accept_from, stop_accepting
+from .acceptor import Entrance, Places
 from .config import Config
 from .drain import Drain
 from .importer import LoadError
@@ -80,6 +80,7 @@ class Server:
         self._abandoned: set[asyncio.Task[Any]] = set()
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._listeners: Optional[Listeners] = None
+        self._entrance: Optional[Entrance] = None
         self._link = link
         # Who is told how the server is doing: by default nobody, as for a server that was given its sockets by others.
         self._supervisor: Any = Notifier({}) if link is None else link
@@ -125,6 +126,19 @@ class Server:
         behind their next response or when they have been idle for a while.
         """
         self._urgency.order(urgency)
+
+    def look_after(self, slot: int, sockets: Sequence[socket.socket]) -> None:
+        """Accepts from these listening sockets too, which are those of another worker that does not; without any, no
+        more. To be called in any thread, once the server has started."""
+        loop, entrance = self._loop, self._entrance
+        try:
+            if loop is not None and entrance is not None:
+                asyncio.run_coroutine_threadsafe(entrance.look_after(slot, sockets), loop)
+                return
+        except RuntimeError:
+            pass  # the loop has been closed
+        for sock in sockets:
+            sock.close()
 
     def snapshot(self) -> Snapshot:
         """How the server is doing, with the longest delay of the event loop since the last call."""
@@ -313,8 +327,10 @@ class Server:
             listeners.listen(config.backlog)
             seat = None if self._link is None else self._link.seat
             places = Places(self.state.connections, config.limit_connections, seat)
+            self._entrance = Entrance(loop, self._connector(), config.backlog, places)
+            self.servers = self._entrance.servers
             for sock in listeners.sockets:
-                self.servers.append(await accept_from(loop, sock, self._connector(), config.backlog, places))
+                await self._entrance.open(sock)
         except BindError as exc:
             self._fail(exc)
         except OSError as exc:
@@ -388,8 +404,8 @@ class Server:
         self._supervisor.stopping("Shutting down")
         if self._listeners is not None:
             self._listeners.remove()
-        assert self._loop is not None
-        await stop_accepting(self._loop, self.servers)
+        if self._entrance is not None:
+            await self._entrance.close()
         if self.state is None:
             return
         if self._link is None:

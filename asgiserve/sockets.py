@@ -13,7 +13,7 @@ import logging
 import os
 import socket
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Iterator, NamedTuple, Optional, Sequence
 
 from . import unix_socket
 from .addresses import TCP, Address, BindError, Inherited, Unix, parse, refused
@@ -32,11 +32,16 @@ _ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 class Listener(NamedTuple):
-    """A socket, the host as the user wrote it, and the file that is to be removed in the end."""
+    """A socket, the address that it was asked for with, and the file that is to be removed in the end."""
 
     sock: socket.socket
-    host: str = ""
+    address: Optional[Address] = None
     file: Optional[UnixFile] = None
+
+    @property
+    def host(self) -> str:
+        """As the user wrote it."""
+        return self.address.host if isinstance(self.address, TCP) else ""
 
 
 class Listeners:
@@ -53,6 +58,9 @@ class Listeners:
     def sockets(self) -> list[socket.socket]:
         """The sockets, in the order in which they were asked for."""
         return [listener.sock for listener in self._listeners]
+
+    def __iter__(self) -> Iterator[Listener]:
+        return iter(self._listeners)
 
     def add(self, listener: Listener) -> None:
         """Takes over a socket."""
@@ -134,13 +142,13 @@ def open_listeners(
     try:
         for address in addresses:
             if isinstance(address, Inherited):
-                listeners.add(Listener(_adopt(address)))
+                listeners.add(Listener(_adopt(address), address))
             elif isinstance(address, Unix):
                 sock, file = unix_socket.bind(address, uds_permissions)
-                listeners.add(Listener(sock, file=file))
+                listeners.add(Listener(sock, address, file))
             else:
                 for sock in _bind_tcp(address, reuse_port, _shares_port(address, addresses)):
-                    listeners.add(Listener(sock, address.host))
+                    listeners.add(Listener(sock, address))
     except BindError:
         listeners.remove()
         listeners.close()

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import threading
+from multiprocessing import reduction
 from multiprocessing.connection import Connection
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional, Sequence
 
 from .. import urgency
 from ..metrics.snapshot import Snapshot
@@ -39,6 +41,20 @@ class Message(NamedTuple):
     snapshot: Optional[Snapshot] = None
 
 
+class Loan(NamedTuple):
+    """An order: accept for the worker of a slot from its sockets, so many of which follow; with none, no more."""
+
+    slot: int
+    number: int
+
+
+def send_loan(orders: Connection, slot: int, sockets: Sequence[socket.socket], pid: int) -> None:
+    """Sends copies of these sockets to the worker with that process id. Raises OSError."""
+    orders.send(Loan(slot, len(sockets)))
+    for sock in sockets:
+        reduction.send_handle(orders, sock.fileno(), pid)
+
+
 class WorkerLink:
     """The worker's end. The server tells it how it is doing, as it would tell systemd.
 
@@ -53,21 +69,39 @@ class WorkerLink:
         self._orders = orders
         self._news = news
 
-    def open(self, on_order: Callable[[int], Any], on_end: Callable[[], Any]) -> None:
-        """Starts calling `on_order` with each order, in a thread, and `on_end` when the parent has ended."""
+    def open(
+        self,
+        on_order: Callable[[int], Any],
+        on_loan: Callable[[int, Sequence[socket.socket]], Any],
+        on_end: Callable[[], Any],
+    ) -> None:
+        """Starts calling `on_order` with each order, in a thread, and `on_end` when the parent has ended. `on_loan` is
+        called with the slot and the sockets of a worker that does not accept, without sockets when it does again."""
         if hasattr(os, "set_blocking"):
             with contextlib.suppress(OSError):  # Windows, whose pipes are of another kind
                 os.set_blocking(self._news.fileno(), False)
-        threading.Thread(target=self._listen, args=(on_order, on_end), name="asgiserve-orders", daemon=True).start()
+        arguments = (on_order, on_loan, on_end)
+        threading.Thread(target=self._listen, args=arguments, name="asgiserve-orders", daemon=True).start()
 
-    def _listen(self, on_order: Callable[[int], Any], on_end: Callable[[], Any]) -> None:
+    def _listen(
+        self,
+        on_order: Callable[[int], Any],
+        on_loan: Callable[[int, Sequence[socket.socket]], Any],
+        on_end: Callable[[], Any],
+    ) -> None:
         while True:
             try:
                 order = self._orders.recv()
+                if isinstance(order, Loan):
+                    on_loan(order.slot, [self._receive() for _ in range(order.number)])
+                    continue
             except (EOFError, OSError):
                 on_end()
                 return
             on_order(order)
+
+    def _receive(self) -> socket.socket:
+        return socket.socket(fileno=reduction.recv_handle(self._orders))
 
     def _tell(self, message: Message) -> None:
         with contextlib.suppress(OSError):  # the pipe is full or closed

@@ -26,6 +26,7 @@ from ..systemd import Notifier
 from .link import Message
 from .process import WorkerProcess, open_board
 from .reload import Watcher, describe, forget_bytecode
+from .slots import Slots
 from .supervisor import Supervisor, Worker
 
 logger = logging.getLogger("asgiserve.error")
@@ -46,7 +47,8 @@ class Parent:
         self.config = config
         _check(config)
         self._listeners: Optional[Listeners] = None
-        self._board = open_board() if config.worker_sockets == "shared" else None
+        self._slots: Any = None
+        self._board = None if config.worker_sockets == "own" else open_board()
         self._notifier = Notifier({})
         self._supervisor: Any = None
         self._news: Any = None  # an event: there is something to look at
@@ -74,6 +76,7 @@ class Parent:
         except BindError as exc:
             logger.error("%s", exc)
             return EXIT_STARTUP_FAILED
+        self._slots = Slots(self._listeners, config.worker_sockets == "own")
         self._notifier = _take_notifier()
         self._news = asyncio.Event()
         self._supervisor = Supervisor(config, partial(self._start, loop), time.monotonic())
@@ -108,6 +111,7 @@ class Parent:
         supervisor = self._supervisor
         while supervisor.exit_status is None:
             supervisor.tick(time.monotonic())
+            self._slots.cover(supervisor.serving())
             if supervisor.is_complete and not self._is_up:
                 self._is_up = True
                 self._say_where(loop)
@@ -130,10 +134,11 @@ class Parent:
         self._changed.clear()
         name = f"asgiserve-worker-{worker.slot}"
         board = self._board if self._supervisor.target > 1 else None  # alone there is nobody to share with
-        return WorkerProcess(self.config, self._listeners.sockets, on_message, name, board)
+        return WorkerProcess(self.config, self._slots.of(worker.slot), on_message, name, board)
 
     def _hear(self, worker: Worker, message: Message) -> None:
         self._supervisor.hear(worker, message, time.monotonic())
+        self._slots.cover(self._supervisor.serving())
         if self._supervisor.is_complete and not self._is_up:
             self._look()
 
@@ -243,6 +248,8 @@ class Parent:
 def _check(config: Config) -> None:
     """Whether a new process can be given these settings. Raises :class:`asgiserve.ConfigError`."""
     name = "reload" if config.reload else "workers"
+    if config.worker_sockets == "own" and sys.platform != "linux":
+        raise OptionError("worker_sockets", "own is for Linux, whose SO_REUSEPORT spreads connections over the sockets")
     if not isinstance(config.app, str):
         raise OptionError(name, "the application has to be given as module:attribute, for other processes to import it")
     try:

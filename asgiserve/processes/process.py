@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
+import os
 import pickle
 import signal
 import socket
@@ -18,7 +19,7 @@ from typing import Callable, Iterator, Optional, Sequence
 from ..config import Config
 from . import worker
 from .board import Board
-from .link import Message, WorkerLink
+from .link import Message, WorkerLink, send_loan
 
 logger = logging.getLogger("asgiserve.error")
 
@@ -32,7 +33,7 @@ class WorkerProcess:
     `on_message` is called with each message of the worker, in a thread of its own. With a `board`, others accept from
     the same sockets.
 
-    ``pid`` (int). Raises OSError when the process cannot be started.
+    ``pid`` (int), ``looks_after`` (set of int: slots of others). Raises OSError when the process cannot be started.
     """
 
     def __init__(
@@ -43,9 +44,11 @@ class WorkerProcess:
         name: str,
         board: Optional[Board] = None,
     ) -> None:
+        self.looks_after: set[int] = set()
         self._board = board
         self._seat = None if board is None else board.take()
-        orders, self._orders = _context.Pipe(duplex=False)
+        # Only a pipe of both directions can carry sockets, where there is such a thing.
+        orders, self._orders = _context.Pipe(duplex=os.name == "posix")
         self._news, news = _context.Pipe(duplex=False)
         self._process = _context.Process(
             target=worker.main, args=(config, list(sockets), WorkerLink(orders, news, self._seat)), name=name
@@ -69,6 +72,15 @@ class WorkerProcess:
         """Sends RETIRE, STOP or HURRY."""
         with contextlib.suppress(OSError):  # it has ended, which is seen soon
             self._orders.send(order)
+
+    def lend(self, slot: int, sockets: Sequence[socket.socket]) -> None:
+        """Has the worker accept from the sockets of that slot too, which has no worker; without any, no more."""
+        if sockets:
+            self.looks_after.add(slot)
+        else:
+            self.looks_after.discard(slot)
+        with contextlib.suppress(OSError):  # it has ended, which is seen soon
+            send_loan(self._orders, slot, sockets, self.pid)
 
     def kill(self) -> None:
         """Ends the process at once."""

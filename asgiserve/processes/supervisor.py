@@ -114,6 +114,10 @@ class Supervisor:
         """The workers there are."""
         return [WorkerView(w.slot, w.pid, w.phase, w.born, w.snapshot) for w in self._workers]
 
+    def serving(self) -> list[Worker]:
+        """The workers that accept connections."""
+        return self._of(SERVING)
+
     def is_ready(self) -> bool:
         """Whether a worker serves, and the end has not begun."""
         return not self._urgency and any(worker.phase == SERVING for worker in self._workers)

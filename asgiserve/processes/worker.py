@@ -53,7 +53,7 @@ def main(config: Config, sockets: Sequence[socket.socket], link: WorkerLink) -> 
             logger.error("Worker process [%d] does not end in time and kills itself", os.getpid())
             os._exit(1)
 
-    link.open(server.order, end_alone)
+    link.open(server.order, server.look_after, end_alone)
     serve_and_exit(server, sockets)
 
 
