@@ -19,9 +19,9 @@ READ_SIZE = 64 * 1024
 class Case:
     """``reads`` are the bytes of the calls of data_received() that make ``responses`` responses, each with ``body``.
 
-    With ``logs`` every request is logged as JSON, with ``figures`` counted as for ``--metrics-bind``. After an
-    ``opening`` handshake there are no more requests: the reads are messages then, and ``body`` is the frame that
-    answers them.
+    With ``log`` every request is logged, as *text* or *json*; with ``figures`` it is counted, as for
+    ``--metrics-bind``. After an ``opening`` handshake there are no more requests: the reads are messages then, and
+    ``body`` is the frame that answers them.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Case:
     reads: list[bytes]
     body: bytes
     responses: int = 1
-    logs: bool = False
+    log: str = ""
     figures: bool = False
     opening: bytes = b""
 
@@ -58,7 +58,8 @@ CASES = {
         Case("post-64k", apps.echo, _split(ROWS["post-64k"].request), ROWS["post-64k"].expected),
         Case("chunked", apps.count, [_chunked(b"c" * 1024, 16)], b"16384"),
         Case("stream", apps.stream, [ROWS["stream"].request], b"400\r\n" + apps.CHUNK),
-        Case("log-json", apps.plaintext, [ROWS["plaintext"].request], apps.TEXT, logs=True),
+        Case("log-text", apps.plaintext, [ROWS["plaintext"].request], apps.TEXT, log="text"),
+        Case("log-json", apps.plaintext, [ROWS["plaintext"].request], apps.TEXT, log="json"),
         Case("metrics", apps.plaintext, [ROWS["plaintext"].request], apps.TEXT, figures=True),
         Case(
             "websocket",

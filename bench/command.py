@@ -83,15 +83,25 @@ def parser(comparison: Comparison) -> argparse.ArgumentParser:
     add("--warm-up", type=float, default=plan.warm_up, help=f"seconds of load before it (default {plan.warm_up:g})")
     add("--output", type=Path, default=ROOT / "bench" / "results", metavar="DIR", help="where to write")
     add("--report", default=comparison.name, metavar="NAME", help=f"name of the files (default {comparison.name})")
-    add("--server-cpu", type=int, default=plan.server_cpu, help=f"core of the server (default {plan.server_cpu})")
-    add("--load-cpu", type=int, default=plan.load_cpu, help=f"core of the load generator (default {plan.load_cpu})")
+    add_cores(parser)
     return parser
+
+
+def add_cores(parser: argparse.ArgumentParser) -> None:
+    """The options that say which core is whose."""
+    parser.add_argument("--server-cpu", type=int, default=0, help="core of the server (default 0)")
+    parser.add_argument("--load-cpu", type=int, default=1, help="core of the load generator (default 1)")
+
+
+def check_cores(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End the program where the cores are not there."""
+    if not {options.server_cpu, options.load_cpu} <= os.sched_getaffinity(0) or options.server_cpu == options.load_cpu:
+        parser.error("two different cores are needed: see --server-cpu and --load-cpu")
 
 
 def _plan(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Plan:
     """The plan that the options ask for; ends the program where they make no sense here."""
-    if not {options.server_cpu, options.load_cpu} <= os.sched_getaffinity(0) or options.server_cpu == options.load_cpu:
-        parser.error("two different cores are needed: see --server-cpu and --load-cpu")
+    check_cores(parser, options)
     if options.rounds < 1 or options.seconds <= 0 or options.warm_up < 0:
         parser.error("--rounds and --seconds have to be above 0, --warm-up not below it")
     return Plan(options.rounds, options.seconds, options.warm_up, options.server_cpu, options.load_cpu, root=str(ROOT))
@@ -120,7 +130,7 @@ def say(line: str) -> None:
     print(time.strftime("%H:%M:%S"), line, flush=True)
 
 
-def _raise_file_limit() -> int:
+def raise_file_limit() -> int:
     """Allow this process and its children all the files they may have.
 
     :return: how many connections that is enough for.
@@ -158,7 +168,7 @@ def run(comparison: Comparison, arguments: Optional[list[str]] = None) -> int:
         return 2
     if comparison.baseline not in servers:
         say(f"without {comparison.baseline} there are no ratios")
-    most = _raise_file_limit()
+    most = raise_file_limit()
     chosen = [row for row in comparison.workloads if row.name in options.only]
     rows = [replace(row, connections=min(row.connections, most)) for row in chosen]
     say(f"{len(rows)} rows, {len(servers)} servers, about {minutes(comparison, rows, servers, planned):.0f} minutes")

@@ -13,7 +13,8 @@ import time
 from typing import Any, Callable
 
 from asgiserve import Config, loops
-from asgiserve.logging import AccessLog, JSONFormatter
+from asgiserve.logging import AccessFormatter, AccessLog, JSONFormatter
+from asgiserve.logging.defaults import ACCESS_FORMAT
 from asgiserve.logging.streams import StreamHandler
 
 from .cases import Case
@@ -76,7 +77,7 @@ class Driver:
     def __init__(self, stack: Any, case: Case) -> None:
         self.case = case
         self.loop = loops.factory("auto")()
-        access_log = _access_log(self.loop) if case.logs else None
+        access_log = _access_log(self.loop, case.log) if case.log else None
         self.state = stack.ServerState(case.app, Config(case.app), self.loop, access_log and access_log.log)
         self.state.clock = time.perf_counter
         if case.figures:
@@ -163,15 +164,14 @@ class WebSocketDriver(Driver):
             assert not self.sink.closing
 
 
-def _access_log(loop: Any) -> AccessLog:
-    """An access log in JSON that is written nowhere."""
+def _access_log(loop: Any, kind: str) -> AccessLog:
+    """An access log, *text* or *json*, that is written nowhere."""
     logger = logging.getLogger("asgiserve.access")
-    if not logger.handlers:
-        handler = StreamHandler(open(os.devnull, "w"))  # noqa: SIM115, lives as long as the program
-        handler.setFormatter(JSONFormatter())
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
+    handler = StreamHandler(open(os.devnull, "w"))  # noqa: SIM115, lives as long as the program
+    handler.setFormatter(JSONFormatter() if kind == "json" else AccessFormatter(ACCESS_FORMAT, use_colors=False))
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
     access_log = AccessLog(loop)
     # Lines are written when a batch is full, not by the clock, which is of no use where programs run slowly.
     access_log.INTERVAL = 3600.0

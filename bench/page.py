@@ -62,9 +62,12 @@ def _command(server: Server, workload: Any) -> str:
     return _PORT.sub(r"\1PORT", " ".join(arguments[arguments[0] == "-m" :]))
 
 
-def table(head: list[str], rows: list[list[str]]) -> Lines:
-    """A Markdown table, numbers to the right, and an empty line."""
-    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+def table(head: list[str], rows: list[list[str]], words: int = 0) -> Lines:
+    """A Markdown table, numbers to the right, and an empty line.
+
+    :param words: how many of the last columns are text.
+    """
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1 - words) + "---|" * words]
     return [*lines, *("| " + " | ".join(row) + " |" for row in rows), ""]
 
 

@@ -14,7 +14,7 @@ from typing import Any, Optional
 
 import psutil
 
-START_LIMIT = 30.0
+START_LIMIT = 120.0
 # Seconds between two looks whether a server listens.
 POLL = 0.002
 STOP_LIMIT = 5.0

@@ -107,12 +107,17 @@ class SilentSample:
     cpu: float
 
     @property
-    def cost(self) -> float:
+    def each(self) -> float:
         """Memory per connection in KiB."""
         return self.memory / self.connections / 1024
 
+    @property
+    def cost(self) -> float:
+        """What the row is about."""
+        return self.each
+
     def __str__(self) -> str:
-        return f"{self.cost:.1f} KiB each, {self.connections} opened in {self.wall:.2f} s"
+        return f"{self.each:.1f} KiB each, {self.connections} opened in {self.wall:.2f} s"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Where the cost of a request goes: ``python -m bench.cost --help``."""

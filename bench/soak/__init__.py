@@ -1,0 +1,1 @@
+"""Whether anything grows over a million requests: ``python -m bench.soak --help``."""
