@@ -107,6 +107,7 @@ class Supervisor:
         self._urgency = 0
         self._final_status = 0
         self._is_waiting_for_change = False
+        self._memory_due = now  # no replacement for its memory before
 
     # -- what others ask
 
@@ -408,8 +409,9 @@ class Supervisor:
             if worker.request_limit is not None and snapshot.requests >= worker.request_limit:
                 return "requests", f"it has had {snapshot.requests} requests"
             mib, most = snapshot.memory / (1024 * 1024), config.limit_worker_memory
-            # Where that is less than the application needs, there must be time to serve between replacements.
-            if most is not None and mib > most and age >= STEADY:
+            if most is not None and mib > most and self._now >= self._memory_due:
+                # The next one not too soon: that may be less than the application takes from the start.
+                self._memory_due = self._now + STEADY
                 return "memory", f"it takes {mib:.0f} MiB of memory"
         if config.limit_worker_age is not None and age >= config.limit_worker_age:
             return "age", f"it has served for {age:.0f} seconds"

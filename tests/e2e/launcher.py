@@ -72,13 +72,13 @@ def wait_for(condition, timeout: float = 10.0, what: str = "condition"):
 class Process:
     """A child program with a listening socket. `address` is ("127.0.0.1", port), or the path of a UNIX socket."""
 
-    def __init__(self, argv, address, workdir: Path, env=None, stdin=subprocess.DEVNULL):
+    def __init__(self, argv, address, workdir: Path, env=None, stdin=subprocess.DEVNULL, **popen):
         self.address = address
         self.argv = [str(arg) for arg in argv]
         self.stdout_path = workdir / "stdout"
         self.stderr_path = workdir / "stderr"
         with self.stdout_path.open("wb") as out, self.stderr_path.open("wb") as err:
-            self.popen = subprocess.Popen(self.argv, stdin=stdin, stdout=out, stderr=err, cwd=workdir, env=env)
+            self.popen = subprocess.Popen(self.argv, stdin=stdin, stdout=out, stderr=err, cwd=workdir, env=env, **popen)
 
     @property
     def pid(self) -> int:
@@ -153,7 +153,15 @@ class Server(Process):
     """asgiserve or uvicorn, serving an application of tests/e2e/apps."""
 
     def __init__(
-        self, flavour: str, app: str, options=(), workdir: Optional[Path] = None, uds: bool = False, tracebacks=False
+        self,
+        flavour: str,
+        app: str,
+        options=(),
+        workdir: Optional[Path] = None,
+        uds: bool = False,
+        tracebacks=False,
+        app_dir: Path = APPS,
+        **popen,
     ):
         self.flavour = flavour
         self.is_uvicorn = flavour.startswith("uvicorn")
@@ -163,8 +171,8 @@ class Server(Process):
         if not self.is_uvicorn:
             # Say ASGISERVE_E2E_OPTIONS="--loop asyncio" to run all tests with more options.
             options = (*os.environ.get("ASGISERVE_E2E_OPTIONS", "").split(), *options)
-        argv = [sys.executable, *self._command(flavour), app, "--app-dir", APPS, *bind, *options]
-        super().__init__(argv, address, workdir, env=self._environment())
+        argv = [sys.executable, *self._command(flavour), app, "--app-dir", app_dir, *bind, *options]
+        super().__init__(argv, address, workdir, env=self._environment(), **popen)
         self._checked = 0
 
     @staticmethod

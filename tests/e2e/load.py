@@ -18,7 +18,7 @@ from typing import NamedTuple, Optional
 CLIENTS = 64
 PATIENCE = 30.0
 """Seconds for one response."""
-LONGEST_PAUSE = 1.5
+LONGEST_PAUSE = 0.5
 """Seconds, at most, between two requests; less than any server waits for the next one."""
 
 

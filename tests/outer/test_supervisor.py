@@ -367,10 +367,6 @@ def test_replaced_after_a_number_of_requests(monkeypatch):
 
 def test_replaced_for_its_memory():
     fleet = serve(limit_worker_memory=100)
-    fleet.beat(0, memory=200 * MIB)
-    fleet.supervisor.tick(fleet.now)
-    assert len(fleet.started) == 1, "the limit may be lower than what it always takes"
-    fleet.pass_time(module.STEADY, 0)
     fleet.beat(0, memory=100 * MIB)
     fleet.supervisor.tick(fleet.now)
     assert len(fleet.started) == 1
@@ -379,6 +375,20 @@ def test_replaced_for_its_memory():
     fleet.ready(1)
     assert fleet[0].process.orders == [RETIRE]
     assert fleet.supervisor.restarts == {"memory": 1}
+
+
+def test_a_limit_that_is_lower_than_what_is_always_taken_leaves_time_to_serve():
+    fleet = serve(limit_worker_memory=100)
+    for index in range(3):
+        fleet.beat(index, memory=200 * MIB)
+        fleet.supervisor.tick(fleet.now)
+        assert len(fleet.started) == index + 2
+        fleet.ready(index + 1)
+        fleet.exit(index)
+        fleet.beat(index + 1, memory=200 * MIB)
+        fleet.pass_time(module.STEADY - 0.25)
+        assert len(fleet.started) == index + 2
+        fleet.now += 0.25
 
 
 def test_replaced_for_its_age():

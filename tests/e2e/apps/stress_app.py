@@ -80,12 +80,13 @@ async def block(scope, receive, send):
     time.sleep(1000)
 
 
-hoard: list[bytes] = []
+hoard = {}
 
 
 async def grow(scope, receive, send):
-    """Takes 64 MiB of memory, and keeps them."""
-    hoard.append(os.urandom(1024 * 1024) * 64)
+    """Takes 128 MiB of memory, once, and keeps them."""
+    if not hoard:
+        hoard["it"] = os.urandom(1024 * 1024) * 128
     await respond(send, scope["query_string"])
 
 
