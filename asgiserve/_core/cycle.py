@@ -79,12 +79,12 @@ class HTTPCycle(Exchange):
             self._chunks.append(chunk)
         self.buffered += len(chunk)
         self._body_ended = ended
-        self.wake()
+        self._hand_over()
 
     def end_body(self) -> None:
         """Say that no more of the request body comes."""
         self._body_ended = True
-        self.wake()
+        self._hand_over()
 
     def disconnect(self, is_lost: bool) -> None:
         """Say that the client left.
@@ -99,6 +99,10 @@ class HTTPCycle(Exchange):
             self._chunks = None
             self.buffered = 0
         self.wake()
+
+    def _hand_over(self) -> None:
+        """Let who waits in receive() take what there is, at once if possible."""
+        self.is_woken = self.waiters is not None and self.waiters.wake_now()
 
     def wake(self) -> None:
         """Wake who waits in receive()."""

@@ -1,41 +1,133 @@
 """What `send()` and `receive()` return: awaitables that are done at once when nothing blocks.
 
-They implement the whole coroutine protocol, so that tasks, gather(), wait_for() and anyio take them. The waiting is
-done by plain futures, one for each waiter: a cancelled waiter takes no other one with it.
+They implement the whole coroutine protocol, so that tasks, gather(), wait_for() and anyio take them. Who waits has a
+Waiter of its own: a cancelled one takes no other with it.
 """
 
+from asyncio import CancelledError, Future, current_task
 from typing import Any, NoReturn
 
 
-class Waiters:
-    """Futures that are woken together. Whoever is woken looks again, and may have to wait again."""
+class _NoLoop:
+    """All that a Future asks of its event loop, when nobody waits for it."""
 
-    __slots__ = ("_loop", "_futures")
+    __slots__ = ()
+
+    def get_debug(self) -> bool:
+        return False
+
+
+#: What a task that goes on at once finds in place of its Waiter: it has a short way to the result of a real future.
+_DONE: Any = Future(loop=_NoLoop())  # type: ignore[arg-type]
+_DONE.set_result(None)
+
+
+class Waiter:
+    """What one task waits for: as much of an asyncio.Future as a task asks for, and the power to let it go on at once.
+
+    Attributes:
+        is_done: whether the task is woken.
+    """
+
+    __slots__ = ("is_done", "_asyncio_future_blocking", "_loop", "_callback", "_context", "_is_cancelled", "_message")
+
+    def __init__(self, loop: Any) -> None:
+        self.is_done: bool = False
+        self._asyncio_future_blocking: bool = True  # the state in which a coroutine yields a future to its task
+        self._loop: Any = loop
+        self._callback: Any = None
+        self._context: Any = None
+        self._is_cancelled: bool = False
+        self._message: Any = None  # the reason for that
+
+    # -- for the task
+
+    def get_loop(self) -> Any:
+        """Return the event loop."""
+        return self._loop
+
+    def add_done_callback(self, callback: Any, *, context: Any = None) -> None:
+        """Have `callback` called; there is one only, that of the task."""
+        self._callback = callback
+        self._context = context
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Wake the task with CancelledError; False when it is woken already."""
+        if self.is_done:
+            return False
+        self._is_cancelled = True
+        self._message = msg
+        self.wake()
+        return True
+
+    def result(self) -> None:
+        """Raise CancelledError if that is why the task was woken."""
+        if self._is_cancelled:
+            raise CancelledError() if self._message is None else CancelledError(self._message)
+
+    # -- for who wakes it
+
+    def wake(self) -> None:
+        """Let the task go on, in the next turn of the loop."""
+        self.is_done = True
+        if self._callback is not None:
+            self._loop.call_soon(self._callback, self, context=self._context)
+
+    def wake_now(self) -> None:
+        """Let the task go on before this returns."""
+        self.is_done = True
+        if self._callback is not None:
+            try:
+                self._context.run(self._callback, _DONE)
+            except (SystemExit, KeyboardInterrupt) as error:
+                raise_soon(self._loop, error)
+
+
+class Waiters:
+    """Tasks that are woken together. Whoever is woken looks again, and may have to wait again."""
+
+    __slots__ = ("_loop", "_waiters")
 
     def __init__(self, loop: Any) -> None:
         self._loop = loop
-        self._futures: list[Any] = []
+        self._waiters: list[Waiter] = []
 
-    def add(self) -> Any:
-        """Return a new future in the state in which a coroutine yields it to its task."""
-        if self._futures:
-            self._futures = [future for future in self._futures if not future.done()]
-        future = self._loop.create_future()
-        future._asyncio_future_blocking = True
-        self._futures.append(future)
-        return future
+    def add(self) -> Waiter:
+        """Return a new Waiter, for a coroutine to yield to its task."""
+        if self._waiters:
+            self._waiters = [waiter for waiter in self._waiters if not waiter.is_done]
+        waiter = Waiter(self._loop)
+        self._waiters.append(waiter)
+        return waiter
 
     def wake(self) -> bool:
         """Wake all that wait now; return whether there was any."""
-        futures = self._futures
+        waiters = self._waiters
         woken = False
-        if futures:
-            self._futures = []
-            for future in futures:
-                if not future.done():
-                    future.set_result(None)
+        if waiters:
+            self._waiters = []
+            for waiter in waiters:
+                if not waiter.is_done:
+                    waiter.wake()
                     woken = True
         return woken
+
+    def wake_now(self) -> bool:
+        """Let all that wait now go on before this returns, unless the caller is a task itself.
+
+        Returns:
+            whether there is any that has yet to go on.
+        """
+        waiters = self._waiters
+        if not waiters:
+            return False
+        if current_task(self._loop) is not None:
+            return self.wake()
+        self._waiters = []
+        for waiter in waiters:
+            if not waiter.is_done:
+                waiter.wake_now()
+        return False
 
 
 class Step:
@@ -82,3 +174,12 @@ class Ready(Step):
 
 
 READY = Ready()
+
+
+def raise_soon(loop: Any, error: BaseException) -> None:
+    """Have the loop raise what is to end the process: a transport would take it for a failure of its own."""
+    loop.call_soon(_raise, error)
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error

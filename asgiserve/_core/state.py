@@ -7,6 +7,7 @@ from typing import Any, Optional
 
 from .exchange import Exchange
 from .figures import Figures
+from .flow import raise_soon
 from .launch import Launcher, as_coroutine_function
 from .reader import Limits
 from .wire import CommonFields
@@ -125,6 +126,10 @@ class ServerState:
             task = self.launcher.launch(self.app(scope, exchange.receive, exchange.send))
         except Exception as error:  # an application that fails before it returns an awaitable
             exchange.app_ended(error, False)
+            return
+        except (SystemExit, KeyboardInterrupt) as error:
+            exchange.app_ended(error, False)
+            raise_soon(self.loop, error)
             return
         if task.done():
             exchange.judge(task)

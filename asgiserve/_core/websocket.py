@@ -301,9 +301,11 @@ class WebSocketSession(Exchange):
         output.cork()
         try:
             self._process_events()
+            self._hand_over()
         except FrameError as fault:
             self._fault = fault
             self._end_input()
+            self._hand_over()
         finally:
             output.uncork()
         self._update_reading()
@@ -328,11 +330,15 @@ class WebSocketSession(Exchange):
         messages.append(payload)
         self._buffered += len(payload)
         self._is_full = len(messages) >= self._state.ws_max_queue or self._buffered > QUEUE_HIGH_WATER
-        if self._wake():
+
+    def _hand_over(self) -> None:
+        """Let who waits in receive() take the messages, at once if possible."""
+        if self._messages and self.waiters is not None and self.waiters.wake_now():
             self._is_woken = True
 
-    def _wake(self) -> bool:
-        return self.waiters is not None and self.waiters.wake()
+    def _wake(self) -> None:
+        if self.waiters is not None:
+            self.waiters.wake()
 
     def _send_pong(self, payload: bytes) -> None:
         """Answer a ping; when the client takes nothing, only the last one (RFC 6455 section 5.5.3)."""

@@ -22,6 +22,7 @@ cdef class HTTPCycle(Exchange):
     cpdef add_body(self, bytes chunk, bint ended)
     cpdef end_body(self)
     cpdef disconnect(self, bint is_lost)
+    cdef _hand_over(self)
     cpdef wake(self)
     cdef _reject(self, kind)
     cpdef flush_start(self)

@@ -55,7 +55,8 @@ cdef class WebSocketSession(Exchange):
     cdef _read_frames(self)
     cdef _process_events(self)
     cdef _add_message(self, payload)
-    cdef bint _wake(self) except -1
+    cdef _hand_over(self)
+    cdef _wake(self)
     cdef _send_pong(self, bytes payload)
     cdef _end_input(self)
     cdef _act_on_end(self)

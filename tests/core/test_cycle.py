@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
-from harness import GET, request, serve
+from harness import ERRORS, GET, request, serve
 
 from asgiserve.errors import ClientDisconnected
 from core.apps import Script, body, echo, hello, run, start
@@ -225,6 +226,33 @@ def test_raise_before_the_response(stack, server_log, app, method):
     assert response.get(b"x") is None
     assert int(response.get(b"content-length")) > 0
     assert b"LookupError" not in client.output()
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_what_is_to_end_the_process_ends_the_loop(stack, server_log, kind, waits):
+    """The loop raises it, not a transport, which would keep it to itself; and the client gets an answer."""
+
+    async def app(scope, receive, send):
+        while waits and (await receive())["more_body"]:
+            pass
+        raise kind(3)
+
+    client = serve(stack, Script(app))
+    data = request("POST", body=b"hello")
+    client.feed(data[:-1], run=False)
+    client.feed(data[-1:], run=False)
+    with pytest.raises(kind):
+        client.loop.run_until_idle()
+    client.loop.run_until_idle()
+    assert client.response().status == 500
+    assert [type(error) for error in server_log.take_errors()] == [kind]
+    assert not client.state.tasks
+    if not waits:
+        # Nobody can ask a task for its result that ended the loop in its first step: asyncio says so too.
+        del client
+        gc.collect()
+        ERRORS[:] = [error for error in ERRORS if "never retrieved" not in error["message"]]
 
 
 def test_connection_is_usable_after_a_500(stack, server_log):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc
+import contextvars
 import inspect
 from importlib import metadata
 
@@ -84,8 +85,68 @@ def test_receive_cancelled_while_it_waits(stack):
     assert message["body"] == b"hello"
 
 
+def test_receive_goes_on_with_the_input(stack):
+    """Who waits gets what has come in the same turn of the loop: then no more of it than one read has to be kept."""
+    seen = []
+
+    async def app(scope, receive, send):
+        more = True
+        while more:
+            message = await receive()
+            seen.append(message["body"])
+            more = message["more_body"]
+        await hello(scope, receive, send)
+
+    client = serve(stack, Script(app))
+    client.feed(POST[:-5])
+    client.feed(b"he", run=False)
+    assert seen == [b"he"]
+    client.feed(b"llo", run=False)
+    assert seen == [b"he", b"llo"]
+    assert client.response().status == 200
+
+
+def test_receive_waits_in_several_tasks_at_once(stack):
+    """All go on with the input, the first one gets it, and the others wait again."""
+    seen = []
+
+    async def app(scope, receive, send):
+        async def take(number):
+            seen.append((number, (await receive())["type"]))
+
+        tasks = [asyncio.create_task(take(number)) for number in range(3)]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        await asyncio.wait([tasks[0]])
+        await hello(scope, receive, send)
+        await asyncio.wait(tasks)
+
+    client = serve(stack, Script(app))
+    client.feed(POST[:-5])
+    client.feed(POST[-5:])
+    assert seen == [(0, "http.request"), (2, "http.disconnect")]
+
+
+def test_receive_has_its_own_context(stack):
+    """What the input is read in has nothing to do with what the application runs in."""
+    variable = contextvars.ContextVar("variable", default="none")
+
+    async def app(scope, receive, send):
+        variable.set("app")
+        message = await receive()
+        await hello(scope, receive, send)
+        return variable.get(), message["body"]
+
+    script = Script(app)
+    client = serve(stack, script)
+    client.feed(POST[:-5])
+    client.feed(POST[-5:], run=False)
+    assert script.result == ("app", b"hello")
+    assert variable.get() == "none"
+
+
 def test_receive_cancelled_when_its_message_is_there(stack):
-    """Woken but not yet run, then cancelled: the message is for the next one."""
+    """Woken but not yet run, because another task runs, then cancelled: the message is for the next one."""
 
     async def app(scope, receive, send):
         task = asyncio.create_task(receive())
@@ -104,8 +165,12 @@ def test_receive_cancelled_when_its_message_is_there(stack):
     script = Script(app)
     client = serve(stack, script)
     client.feed(POST[:-5])
-    client.feed(POST[-5:], run=False)
-    client.loop.call(tasks[0].cancel)
+
+    async def feed_and_cancel():
+        client.feed(POST[-5:], run=False)
+        tasks[0].cancel()
+
+    client.loop.run_until_complete(feed_and_cancel())
     client.loop.run_until_idle()
     assert script.error is None
     assert script.result["body"] == b"hello"
