@@ -29,6 +29,7 @@ from .drain import Drain
 from .importer import LoadError
 from .lifespan import Lifespan, LifespanError
 from .logging import TRACE, AccessLog
+from .memory import keep_freed_blocks
 from .metrics.snapshot import Snapshot, take
 from .middleware.proxy_headers import ProxyHeaders
 from .proxy_protocol import ProxyProtocol
@@ -192,6 +193,7 @@ class Server:
     async def _serve(self, sockets: Optional[Sequence[socket.socket]]) -> None:
         config = self.config
         config.configure_logging()
+        keep_freed_blocks()
         logger.info("Started server process [%d]", os.getpid())
         if self._link is None:
             config.warn_of_idle_options()
