@@ -24,14 +24,18 @@ _POLL = 0.02
 class Drain:
     """Ends the connections of `state`, which gets no new ones.
 
-    Tasks that would not end are added to `abandoned`.
+    Tasks that would not end are added to `abandoned`. `name` is that of the server in the log, where it is one of
+    several.
     """
 
-    def __init__(self, state: Any, config: Config, urgency: Urgency, abandoned: set[asyncio.Task[Any]]) -> None:
+    def __init__(
+        self, state: Any, config: Config, urgency: Urgency, abandoned: set[asyncio.Task[Any]], name: str = ""
+    ) -> None:
         self._state = state
         self._config = config
         self._urgency = urgency
         self._abandoned = abandoned
+        self._name = name and f" {name}"
 
     async def run(self) -> None:
         """Returns when no connection and no task is left; it always does.
@@ -75,9 +79,10 @@ class Drain:
             if not said and pause >= _POLL:
                 said = True
                 logger.info(
-                    "Waiting for %d connection(s) and %d task(s) to finish. (Press CTRL+C again to hurry)",
+                    "Waiting for %d connection(s) and %d task(s) to finish.%s",
                     len(state.connections),
                     len(state.tasks),
+                    self._name or " (Press CTRL+C again to hurry)",
                 )
             await urgency.wait(level, pause if end is None else min(pause, max(0.0, end - time.monotonic())))
             pause = min(pause * 2, _POLL)
@@ -87,7 +92,7 @@ class Drain:
         state = self._state
         tasks = set(state.tasks)
         if tasks:
-            logger.error("Cancelling %d task(s) that did not finish in time.", len(tasks))
+            logger.error("Cancelling %d task(s) that did not finish in time.%s", len(tasks), self._name)
             for task in tasks:
                 task.cancel()
             # Give them a turn of the loop, so that an answer they still send goes out before the connection is cut.
@@ -97,4 +102,4 @@ class Drain:
             left = [task for task in state.tasks if not task.done()]
             if left:
                 self._abandoned.update(left)
-                logger.error("%d task(s) ignore the cancellation and are abandoned.", len(left))
+                logger.error("%d task(s) ignore the cancellation and are abandoned.%s", len(left), self._name)

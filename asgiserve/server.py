@@ -410,11 +410,9 @@ class Server:
             await self._entrance.close()
         if self.state is None:
             return
-        if self._link is None:
-            logger.info("Shutting down")
-        else:
-            logger.info("Shutting down server process [%d]", os.getpid())  # which of them
-        await Drain(self.state, self.config, self._urgency, self._abandoned).run()
+        name = "" if self._link is None else f"[{os.getpid()}]"
+        logger.info("Shutting down%s", name and f" server process {name}")
+        await Drain(self.state, self.config, self._urgency, self._abandoned, name).run()
 
     async def _stop_lifespan(self, lifespan: Lifespan) -> None:
         shutdown = asyncio.ensure_future(lifespan.shutdown())

@@ -105,12 +105,17 @@ PATHS = {
 }
 
 
+SILENT = ("/poll", "/stubborn", "/block")
+
+
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         await lifespan(receive, send)
     elif scope["type"] == "websocket":
         await websocket(scope, receive, send)
     else:
+        if scope["path"] in SILENT:
+            print("asked", scope["path"], flush=True)
         await PATHS[scope["path"]](scope, receive, send)
 
 
