@@ -19,7 +19,7 @@
  *
  * It prints JSON, one object per line; a line that starts with "error:" says what went wrong.
  */
-#include "../client.h"
+#include "response.h"
 #ifdef WITH_TLS
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -27,7 +27,6 @@
 
 enum { FLAT, RATE, IDLE, HELD };
 enum { CONNECTING, SHAKING, OPEN, ENDING, GONE };
-enum { HEAD, BODY, CHUNK_LINE, CHUNK, CHUNK_END, TRAILER };
 
 #define OPENING_AT_ONCE 32 /* fewer than any server's backlog */
 #define ANSWER_LIMIT 10.0  /* seconds without progress */
@@ -35,22 +34,16 @@ enum { HEAD, BODY, CHUNK_LINE, CHUNK, CHUNK_END, TRAILER };
 #define CLOSE "\r\nConnection: close\r\n"
 #define CHECK_EVERY 64     /* in the window; before it every body is compared whole */
 #define INPUT_SIZE (512 * 1024)
-#define HEAD_SIZE 8192
 #define DROP_SIZE (32 * 1024) /* a body of which more than this is to come is not copied if it is not compared */
 
 struct connection {
     int fd;
-    uint8_t state, phase;
-    uint8_t armed;         /* whether epoll watches for writability */
-    uint8_t is_checked;    /* whether the current body is compared */
-    uint8_t is_chunked, is_last;
-    uint32_t waiting;      /* responses to come */
-    uint32_t text_size;    /* of the line or head in `text` */
-    size_t out;            /* bytes that are not sent yet; what is sent are copies of the request */
-    uint64_t left;         /* of the body or chunk */
-    uint64_t place;        /* in the body */
+    uint8_t state;
+    uint8_t armed;    /* whether epoll watches for writability */
+    uint32_t waiting; /* responses to come */
+    size_t out;       /* bytes that are not sent yet; what is sent are copies of the request */
     uint64_t scheduled, answered; /* at a fixed rate */
-    char *text;            /* a head, or the line of a chunk, that came in parts */
+    struct response response;
 #ifdef WITH_TLS
     SSL *tls;
 #endif
@@ -61,8 +54,7 @@ static double rate, warm_up, seconds;
 static const char *pids;
 static struct connection *all;
 static uint8_t *requests; /* DEPTH copies */
-static size_t request_size, body_size;
-static uint8_t *body;
+static size_t request_size;
 static uint8_t input[INPUT_SIZE];
 
 static int opened, opening, started, lost, sending, in_window, told;
@@ -90,11 +82,11 @@ static void connect_it(struct connection *c)
 {
     c->fd = start_connecting(port);
     c->state = CONNECTING;
-    c->phase = HEAD;
-    c->text_size = 0;
     c->waiting = 0;
     c->out = 0;
-    c->is_last = 0;
+    c->response.phase = HEAD;
+    c->response.text_size = 0;
+    c->response.is_last = 0;
     watch(c, EPOLL_CTL_ADD, 1);
 }
 
@@ -122,7 +114,7 @@ static ssize_t tls_result(struct connection *c, int n)
     case SSL_ERROR_ZERO_RETURN:
         return 0;
     default:
-        if (c->is_last) /* some servers close without saying so over TLS */
+        if (c->response.is_last) /* some servers close without saying so over TLS */
             return 0;
         fail("TLS: %s", ERR_error_string(ERR_get_error(), NULL));
     }
@@ -148,7 +140,7 @@ static ssize_t get(struct connection *c, size_t size, int flags)
         return tls_result(c, SSL_read(c->tls, input, (int)size));
 #endif
     ssize_t n = recv(c->fd, input, size, flags);
-    if (n < 0 && errno == ECONNRESET && c->is_last)
+    if (n < 0 && errno == ECONNRESET && c->response.is_last)
         return 0;
     if (n < 0 && errno != EAGAIN)
         fail("a connection was lost: %s", strerror(errno));
@@ -183,7 +175,7 @@ static void ask(struct connection *c)
 /* Sends requests if the connection is free and there is reason to. */
 static void fill(struct connection *c)
 {
-    if (c->state != OPEN || c->waiting || c->is_last)
+    if (c->state != OPEN || c->waiting || c->response.is_last)
         return;
     if (mode == RATE ? c->scheduled > c->answered : mode == FLAT && sending)
         ask(c);
@@ -201,136 +193,43 @@ static void answered(struct connection *c)
         opening--;
         opened++;
     }
-    if (c->is_last) {
+    if (c->response.is_last) {
         c->state = ENDING;
         c->waiting = 0; /* what was pipelined behind it goes unanswered */
     }
 }
 
-static void body_done(struct connection *c)
+static void begun(struct connection *c)
 {
-    if (c->place != body_size)
-        fail("wrong answer: a body of %llu bytes", (unsigned long long)c->place);
+    c->response.is_checked = !in_window || received % CHECK_EVERY == 0;
+    c->response.is_last |= (uint8_t)asks_to_close;
+    if (mode == HELD) {
+        opening--;
+        opened++;
+    }
+}
+
+static void whole(struct connection *c)
+{
     if (c->out)
         fail("wrong answer: it came before the request was sent");
     if (!c->waiting)
         fail("wrong answer: one more than was asked for");
-    compared += c->is_checked;
-    c->phase = HEAD;
+    compared += c->response.is_checked;
     answered(c);
 }
 
-static void body_part(struct connection *c, const uint8_t *p, size_t n)
+static void data_in(struct connection *c, size_t n)
 {
-    if (c->place + n > body_size)
-        fail("wrong answer: a body of more than %zu bytes", body_size);
-    if (c->is_checked && memcmp(body + c->place, p, n))
-        fail("wrong answer: other content");
-    c->place += n;
-}
-
-/* -- the response */
-
-static int named(const char *line, const char *name, size_t size)
-{
-    return !strncasecmp(line, name, size);
-}
-
-/* `text` is a whole head, which ends with an empty line and a zero. */
-static void head(struct connection *c, const char *text)
-{
-    int64_t length = -1;
-    c->is_chunked = 0;
-    c->is_last = (uint8_t)asks_to_close;
-    if (strncmp(text, "HTTP/1.1 200 ", 13))
-        fail("wrong answer: %.*s", (int)strcspn(text, "\r\n"), text);
-    for (const char *line = strchr(text, '\n') + 1; *line != '\r'; line = strchr(line, '\n') + 1) {
-        if (named(line, "content-length:", 15))
-            length = strtoll(line + 15, NULL, 10);
-        else if (named(line, "transfer-encoding: chunked", 26))
-            c->is_chunked = 1;
-        else if (named(line, "connection: close", 17))
-            c->is_last = 1;
-    }
-    if (length < 0 && !c->is_chunked)
-        fail("wrong answer: neither a Content-Length nor chunks");
-    c->place = 0;
-    c->is_checked = !in_window || received % CHECK_EVERY == 0;
-    c->phase = c->is_chunked ? CHUNK_LINE : BODY;
-    c->left = c->is_chunked ? 0 : (uint64_t)length;
-    if (mode == HELD) {
-        opening--;
-        opened++;
-    } else if (c->phase == BODY && !c->left)
-        body_done(c);
-}
-
-/* Takes a piece of text up to and with `stop`, which may have come in parts. Sets `whole`, which ends with a zero, when
- * that is all there, or else to NULL. */
-static size_t take_text(struct connection *c, const uint8_t *p, size_t n, const char *stop, char **whole)
-{
-    size_t size = strlen(stop), before = c->text_size, room = HEAD_SIZE - before, take = n < room ? n : room;
-    const uint8_t *found = before ? NULL : memmem(p, take, stop, size);
-    if (found)
-        take = (size_t)(found - p) + size;
-    if (!c->text)
-        c->text = malloc(HEAD_SIZE + 1);
-    memcpy(c->text + before, p, take);
-    if (before) {
-        size_t back = before < size ? before : size - 1;
-        char *end = memmem(c->text + before - back, take + back, stop, size);
-        if (end) {
-            found = p;
-            take = (size_t)(end - c->text) + size - before;
-        }
-    }
-    c->text_size += (uint32_t)take;
-    *whole = NULL;
-    if (found) {
-        c->text[c->text_size] = 0;
-        c->text_size = 0;
-        *whole = c->text;
-    } else if (c->text_size == HEAD_SIZE)
-        fail("wrong answer: a head without end");
-    return take;
-}
-
-static size_t data_in(struct connection *c, const uint8_t *p, size_t n)
-{
-    char *text;
-    size_t used;
-    switch (c->phase) {
-    case HEAD:
-        used = take_text(c, p, n, "\r\n\r\n", &text);
-        if (text)
-            head(c, text);
-        return used;
-    case CHUNK_LINE:
-        used = take_text(c, p, n, "\r\n", &text);
-        if (text) {
-            c->left = strtoull(text, NULL, 16);
-            c->phase = c->left ? CHUNK : TRAILER;
-        }
-        return used;
-    case CHUNK_END:
-        used = take_text(c, p, n, "\r\n", &text);
-        if (text)
-            c->phase = CHUNK_LINE;
-        return used;
-    case TRAILER:
-        used = take_text(c, p, n, "\r\n", &text);
-        if (text && text[0] == '\r')
-            body_done(c);
-        return used;
-    default:
-        used = c->left < n ? (size_t)c->left : n;
-        body_part(c, p, used);
-        c->left -= used;
-        if (!c->left && c->phase == CHUNK)
-            c->phase = CHUNK_END;
-        else if (!c->left)
-            body_done(c);
-        return used;
+    int event = NOTHING;
+    for (size_t used = 0; used < n || event == BEGUN;) {
+        if (c->state != OPEN)
+            fail("wrong answer: data behind the last response");
+        used += take_response(&c->response, input + used, n - used, &event);
+        if (event == BEGUN)
+            begun(c);
+        else if (event == WHOLE)
+            whole(c);
     }
 }
 
@@ -354,27 +253,19 @@ static void ended(struct connection *c)
 static void readable(struct connection *c)
 {
     do {
-        int drops = c->phase == BODY && !c->is_checked && c->left > DROP_SIZE && !has_tls;
-        size_t most = drops ? (size_t)c->left : INPUT_SIZE;
-        ssize_t n = get(c, most, drops ? MSG_TRUNC : 0);
+        struct response *r = &c->response;
+        int drops = r->phase == BODY && !r->is_checked && r->left > DROP_SIZE && !has_tls;
+        ssize_t n = get(c, drops ? (size_t)r->left : INPUT_SIZE, drops ? MSG_TRUNC : 0);
         if (n < 0)
             return;
         if (n == 0) {
             ended(c);
             return;
         }
-        if (drops) {
-            c->place += (size_t)n;
-            c->left -= (size_t)n;
-            if (!c->left)
-                body_done(c);
-        } else {
-            for (size_t used = 0; used < (size_t)n;) {
-                if (c->state != OPEN)
-                    fail("wrong answer: data behind the last response");
-                used += data_in(c, input + used, (size_t)n - used);
-            }
-        }
+        if (!drops)
+            data_in(c, (size_t)n);
+        else if (take_body(r, NULL, (size_t)n) == WHOLE)
+            whole(c);
         fill(c);
     } while (has_tls);
 }
