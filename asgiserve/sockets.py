@@ -175,10 +175,24 @@ def describe(sock: socket.socket, host: str = "", scheme: str = "http") -> str:
 # -- inherited
 
 
+def from_fd(fd: int) -> socket.socket:
+    """The socket behind a descriptor, in non-blocking mode at any moment.
+
+    The mode is that of all processes which share the socket: were it to change, and PyPy changes it for each new
+    object, their event loops would be stuck in accept() when somebody else has taken the connection. Raises OSError.
+    """
+    earlier = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(0.0)
+    try:
+        return socket.socket(fileno=fd)
+    finally:
+        socket.setdefaulttimeout(earlier)
+
+
 def _adopt(address: Inherited) -> socket.socket:
     try:
         # A copy: ours is closed at the end, the inherited number (often 0) stays what it is.
-        sock = socket.socket(fileno=os.dup(address.fd))
+        sock = from_fd(os.dup(address.fd))
     except OSError as exc:
         reason = "it is not a socket" if exc.errno == errno.ENOTSOCK else exc.strerror or str(exc)
         raise BindError(f"Cannot listen on {address}: {reason}") from None
@@ -190,7 +204,6 @@ def _adopt(address: Inherited) -> socket.socket:
     if reason:
         sock.close()
         raise BindError(f"Cannot listen on {address}: {reason}")
-    sock.setblocking(False)
     return sock
 
 

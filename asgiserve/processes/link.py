@@ -15,6 +15,7 @@ from typing import Any, Callable, NamedTuple, Optional, Sequence
 
 from .. import urgency
 from ..metrics.snapshot import Snapshot
+from ..sockets import from_fd
 from .board import Seat
 
 READY = "ready"
@@ -101,7 +102,7 @@ class WorkerLink:
             on_order(order)
 
     def _receive(self) -> socket.socket:
-        return socket.socket(fileno=reduction.recv_handle(self._orders))
+        return from_fd(reduction.recv_handle(self._orders))
 
     def _tell(self, message: Message) -> None:
         with contextlib.suppress(OSError):  # the pipe is full or closed

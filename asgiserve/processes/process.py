@@ -11,10 +11,10 @@ import signal
 import socket
 import sys
 import threading
-from multiprocessing import resource_tracker
+from multiprocessing import reduction, resource_tracker
 from multiprocessing.connection import Connection
 from types import ModuleType
-from typing import Callable, Iterator, Optional, Sequence
+from typing import Any, Callable, Iterator, Optional, Sequence
 
 from ..config import Config
 from . import worker
@@ -25,6 +25,17 @@ logger = logging.getLogger("asgiserve.error")
 
 #: A new interpreter for each worker: what the parent holds stays out of it, on every platform.
 _context = multiprocessing.get_context("spawn")
+
+
+class Handed:
+    """Arrives in another process as the socket that it was made of. multiprocessing's own way would let PyPy change the
+    mode of the socket; see :func:`..sockets.from_fd`."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return worker.take_socket, (reduction.DupFd(self._sock.fileno()),)
 
 
 class WorkerProcess:
@@ -50,8 +61,9 @@ class WorkerProcess:
         # Only a pipe of both directions can carry sockets, where there is such a thing.
         orders, self._orders = _context.Pipe(duplex=os.name == "posix")
         self._news, news = _context.Pipe(duplex=False)
+        handed = [Handed(sock) if os.name == "posix" else sock for sock in sockets]
         self._process = _context.Process(
-            target=worker.main, args=(config, list(sockets), WorkerLink(orders, news, self._seat)), name=name
+            target=worker.main, args=(config, handed, WorkerLink(orders, news, self._seat)), name=name
         )
         try:
             with _main_module_left_out(config), _signals_held():

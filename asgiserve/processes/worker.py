@@ -13,6 +13,7 @@ from typing import Any, Sequence
 
 from ..config import Config
 from ..server import Server
+from ..sockets import from_fd
 from .ending import drain_bound, serve_and_exit
 from .link import STOP, WorkerLink
 
@@ -26,6 +27,11 @@ to say."""
 def signals() -> set[int]:
     """The signals that wait, where they can, until the worker knows what to do about them."""
     return {getattr(signal, name) for name in (*_PARENTS, "SIGTERM") if hasattr(signal, name)}
+
+
+def take_socket(descriptor: Any) -> socket.socket:
+    """Unpickles what :class:`.process.Handed` has pickled."""
+    return from_fd(descriptor.detach())
 
 
 def main(config: Config, sockets: Sequence[socket.socket], link: WorkerLink) -> None:

@@ -73,7 +73,8 @@ class Connection(asyncio.Protocol):
             return
         if response is not None:
             waiter, self._waiter = self._waiter, None
-            waiter.set_result(response)
+            if not waiter.done():  # too late
+                waiter.set_result(response)
 
     def eof_received(self) -> None:
         self._finish("closed" if not self._input else "closed within a response")

@@ -190,7 +190,7 @@ def test_a_worker_may_take_its_time_to_import(group, workdirs, once):  # noqa: F
 
 FLAWS = {
     "import": ("import not_there\n", "ModuleNotFoundError: No module named 'not_there'"),
-    "syntax": ("def app(:\n", "SyntaxError: invalid syntax"),
+    "syntax": ("def app(:\n", "SyntaxError: "),
     "failed": (
         """
 async def app(scope, receive, send):
@@ -220,7 +220,7 @@ def test_an_application_that_does_not_start(group, workdirs, flaw, workers, once
     )
     server.wait_over(status=3)
     log = server.stderr()
-    assert log.splitlines().count(error) == 1, log
+    assert sum(line.startswith(error) for line in log.splitlines()) == 1, log
     assert log.count("Traceback") == (1 if flaw in ("import", "lifespan") else 0), log
     assert log.count("Started server process") == 1, log
     assert "The application does not start (worker 1 [" in log

@@ -546,3 +546,15 @@ def test_the_mode_from_the_settings(path):
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o640
         listeners.remove()
         listeners.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "get_blocking"), reason="one mode for all who share a socket is a thing of POSIX")
+def test_the_mode_of_a_shared_socket_does_not_change():
+    """Another process may be in accept(), and would wait there for ever if somebody else took the connection."""
+    with socket.socket() as sock:
+        sock.setblocking(False)
+        with sockets.from_fd(os.dup(sock.fileno())) as copy:
+            assert not os.get_blocking(sock.fileno())
+            assert copy.gettimeout() == 0
+        assert not os.get_blocking(sock.fileno())
+    assert socket.getdefaulttimeout() is None
