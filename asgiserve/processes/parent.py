@@ -64,8 +64,12 @@ class Parent:
         return runner.run(self._main())
 
     async def _main(self) -> int:
-        config = self.config
         loop = asyncio.get_running_loop()
+        with self._signals(loop):
+            return await self._serve(loop)
+
+    async def _serve(self, loop: asyncio.AbstractEventLoop) -> int:
+        config = self.config
         config.configure_logging()
         logger.info("Started parent process [%d]", os.getpid())
         config.warn_of_idle_options()
@@ -83,7 +87,7 @@ class Parent:
         try:
             if config.metrics_bind is not None:
                 await self._open_metrics(loop, config.metrics_bind)
-            with self._signals(loop), self._watching_files(loop):
+            with self._watching_files(loop):
                 await self._watch(loop)
         except BindError as exc:
             logger.error("%s", exc)

@@ -23,8 +23,10 @@ LONGEST_PAUSE = 0.5
 
 
 class Failure(NamedTuple):
-    """A request without its response. Times are those of time.monotonic()."""
+    """A request without its response. Times are those of time.monotonic(); ``opened`` is when its connection was asked
+    for."""
 
+    opened: float
     sent: float
     seen: float
     what: str
@@ -48,6 +50,7 @@ class Connection(asyncio.Protocol):
     """One connection, with one request at a time."""
 
     def __init__(self) -> None:
+        self.opened = 0.0
         self.source: Optional[str] = None
         self.end: Optional[str] = None  # how the connection ended, once it has
         self._transport: Optional[asyncio.Transport] = None
@@ -267,10 +270,12 @@ class Load:
                 opening = loop.create_unix_connection(Connection, self._address)
             else:
                 opening = loop.create_connection(Connection, *self._address)
-            return (await asyncio.wait_for(opening, PATIENCE))[1]
+            connection = (await asyncio.wait_for(opening, PATIENCE))[1]
         except (OSError, asyncio.TimeoutError) as exc:
-            await self._fail(start, f"connect: {type(exc).__name__}", None)
+            await self._fail(f"connect: {type(exc).__name__}", start, start)
             return None
+        connection.opened = start
+        return connection
 
     async def _talk(self, connection: Connection, requests: int, chance: random.Random) -> None:
         """Requests on one connection until it ends."""
@@ -284,7 +289,8 @@ class Load:
                 if number and connection.end == "closed":
                     self.idle_ends += 1
                 else:
-                    await self._fail(start, f"{connection.end} before the request", connection.source)
+                    what = f"{connection.end} before the request"
+                    await self._fail(what, start, connection.opened, connection.source)
                 return
             last = number + 1 == requests and chance.random() < 0.5
             pieces, expected = self._requests.make(chance, last)
@@ -292,7 +298,8 @@ class Load:
                 response = await connection.ask(pieces, chance.random() * 0.02)
                 connection.source = self._requests.check(response, expected)
             except Broken as exc:
-                await self._fail(start, f"{exc} ({'later' if number else 'first'} request)", connection.source)
+                what = f"{exc} ({'later' if number else 'first'} request)"
+                await self._fail(what, start, connection.opened, connection.source)
                 return
             self.answers[connection.source] += 1
             if response.closes:
@@ -300,6 +307,6 @@ class Load:
             # Most go on at once; some leave their connection idle, so that there always are some of them.
             await asyncio.sleep(chance.random() * LONGEST_PAUSE if chance.random() < 0.01 else 0)
 
-    async def _fail(self, start: float, what: str, source: Optional[str]) -> None:
-        self.failures.append(Failure(start, time.monotonic(), what, source))
+    async def _fail(self, what: str, sent: float, opened: float, source: Optional[str] = None) -> None:
+        self.failures.append(Failure(opened, sent, time.monotonic(), what, source))
         await asyncio.sleep(0.05)  # a server that is down is not to be flooded

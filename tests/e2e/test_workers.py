@@ -132,9 +132,8 @@ def test_only_what_is_under_way_on_a_killed_worker_fails(group, stack):  # noqa:
     load.stop()
     assert {failure.source for failure in load.failures} <= {str(killed), None}
     assert len(load.failures) <= 64
-    # A connection may have been made, or asked, while it went.
-    late = [failure for failure in load.failures if failure.sent > gone]
-    assert not late, [str(failure) for failure in late]
+    late = [str(failure) for failure in load.failures if failure.opened > gone]
+    assert not late
     assert f"[{killed}] died: killed by SIGKILL" in server.stderr()
     assert server.count("died") == 1
     assert other in server.serving()
