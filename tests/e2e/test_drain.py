@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 
 import pytest
@@ -112,6 +113,9 @@ def test_everything_ends_in_time(group, dial, processes, sent):  # noqa: F811
     else:
         server.signal_all(signal.SIGINT if sent == "Ctrl+C" else signal.SIGTERM)
     assert idle.at_end()
+    draining = 2 if processes else 1  # the parent of workers says something else
+    said = re.compile(r"Shutting down( server process|$)", re.M)
+    wait_for(lambda: len(said.findall(server.stderr())) >= draining, what="drain")
     for wire in finished:
         wire.send(b"lf")
         response = wire.response()

@@ -65,7 +65,7 @@ def loggers():
     found += [logging.getLogger(name) for name in ("gunicorn.error", "gunicorn.access")]
     before = [(list(each.handlers), each.level, each.propagate) for each in found]
     for each in found:
-        each.handlers = []
+        each.handlers, each.propagate = [], True  # pytest would put handlers of its own on one that does not propagate
     yield
     for each, (handlers, level, propagate) in zip(found, before):
         for handler in each.handlers:
