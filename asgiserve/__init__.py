@@ -28,7 +28,9 @@ def run(app: Any, **options: Any) -> None:
     """
     config = Config(app, **options)
     if not config.needs_parent:
-        Server(config).run()
+        from .processes.alone import LoneServer
+
+        LoneServer(config).run()
         return
     from .processes.parent import Parent  # it takes time to load, and most do not need it
 

@@ -23,8 +23,9 @@ from .errors import ConfigError
 from .importer import LoadError
 from .option_kinds import MULTIPLE
 from .options import BY_NAME, COMMAND_OPTIONS, ENV_PREFIX, NOT_YET, OPTIONS, Option, OptionError
+from .processes.alone import LoneServer
 from .processes.ending import EXIT_INTERRUPTED, flush_output, serve_and_exit
-from .server import EXIT_STARTUP_FAILED, Server
+from .server import EXIT_STARTUP_FAILED
 from .settings import COMMAND_LINE, Setting, gather
 
 if TYPE_CHECKING:
@@ -250,7 +251,7 @@ def _serve(config: Config) -> NoReturn:
         status = Parent(config).run()
         flush_output()
         sys.exit(status)
-    serve_and_exit(Server(config))
+    serve_and_exit(LoneServer(config))
 
 
 def build() -> click.Command:

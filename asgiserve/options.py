@@ -421,7 +421,8 @@ OPTIONS: tuple[Option, ...] = (
         "choice",
         "shared",
         _PROCESSES,
-        "Accept from one socket that all workers share, or give each worker its own (SO_REUSEPORT; TCP only).",
+        "Accept from one socket that all workers share, or give each its own: cheaper for very many short connections,"
+        " but then they wait for a worker that is busy (TCP on Linux).",
         choices=("shared", "own"),
     ),
     Option(

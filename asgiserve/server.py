@@ -237,7 +237,8 @@ class Server:
     def _load(self) -> None:
         self._urgency.is_loading = True
         try:
-            self.config.load()
+            if not self.should_exit:  # it may have been told to before it came to this
+                self.config.load()
         except LoadError as exc:
             logger.error("Cannot load the application: %s", exc, exc_info=exc.cause)
             raise StartupError(str(exc)) from None
@@ -273,9 +274,13 @@ class Server:
         from .metrics.alone import Alone  # it takes time to load, and most do not need it
 
         assert self._loop is not None
+        assert self._listeners is not None
+        predecessor = self._listeners.predecessor
         self._supervisor = self._beats_to = Alone(self.config, self._supervisor)
         try:
-            await self._beats_to.start(self._loop)
+            self._beats_to.bind(predecessor)
+            if predecessor is None:  # it has the probes until it lets go
+                await self._beats_to.start(self._loop)
         except BindError as exc:
             self._fail(exc)
 
@@ -337,12 +342,16 @@ class Server:
             self._fail(exc)
         except OSError as exc:
             self._fail(BindError(f"Cannot accept connections: {exc}"))
-        urls = listeners.urls("http" if config.tls is None else "https")
+        self.started = True
+        self._started_at = time.time()
+        self._announce(loop, listeners)
+
+    def _announce(self, loop: asyncio.AbstractEventLoop, listeners: Listeners) -> None:
+        """Says that connections are accepted, and where."""
+        urls = listeners.urls("http" if self.config.tls is None else "https")
         if self._link is None:
             for url in urls:
                 logger.info("asgiserve running on %s (Press CTRL+C to quit)", url)
-        self.started = True
-        self._started_at = time.time()
         self._supervisor.ready(loop, f"Running on {', '.join(urls)}")
 
     def _connector(self) -> Callable[[], Any]:
@@ -436,24 +445,25 @@ class Server:
         if not self.handles_signals or threading.current_thread() is not threading.main_thread():
             yield
             return
-        wanted: dict[int, Any] = {signal.SIGTERM: self._on_signal}
-        if self._link is not None:
-            wanted[signal.SIGINT] = self._urgency.on_interrupt
-        else:
-            wanted[signal.SIGINT] = self._on_signal
-            if sys.platform == "win32":
-                wanted[signal.SIGBREAK] = self._on_signal
-            elif self.config.is_ssl:
-                wanted[signal.SIGHUP] = self._on_hangup
         earlier: list[tuple[int, Any]] = []
         try:
-            for number, handler in wanted.items():
+            for number, handler in self._handlers().items():
                 earlier.append((number, signal.signal(number, handler)))
             yield
         finally:
             for number, handler in earlier:
                 # None: a handler that was not set from Python, which Python cannot put back.
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _handlers(self) -> dict[int, Any]:
+        if self._link is not None:
+            return {signal.SIGTERM: self._on_signal, signal.SIGINT: self._urgency.on_interrupt}
+        handlers: dict[int, Any] = {signal.SIGTERM: self._on_signal, signal.SIGINT: self._on_signal}
+        if sys.platform == "win32":
+            handlers[signal.SIGBREAK] = self._on_signal
+        elif self.config.is_ssl:
+            handlers[signal.SIGHUP] = self._on_hangup
+        return handlers
 
     def _on_hangup(self, number: int, frame: Optional[FrameType]) -> None:
         loop = self._loop

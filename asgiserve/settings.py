@@ -17,8 +17,8 @@ COMMAND_LINE = "command line"
 UVICORN_PREFIX = "UVICORN_"
 CONFIG_VARIABLE = ENV_PREFIX + "CONFIG"
 
-#: How variables begin that are no options: the build and the tests of asgiserve itself read them.
-NO_OPTIONS = tuple(ENV_PREFIX + word for word in ("EXTENSIONS", "LLHTTP", "E2E", "FUZZ"))
+#: How variables begin that are no options: the build, the tests and asgiserve itself read them.
+NO_OPTIONS = tuple(ENV_PREFIX + word for word in ("EXTENSIONS", "LLHTTP", "E2E", "FUZZ", "HANDOVER"))
 
 _PYPROJECT = "pyproject.toml"
 _KNOWN = {option.name: option for option in (*OPTIONS, *NOT_YET)}

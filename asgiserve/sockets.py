@@ -25,6 +25,7 @@ __all__ = ["BindError", "Listeners", "addresses_of", "describe", "open_configure
 
 if TYPE_CHECKING:
     from .config import Config
+    from .processes.handover import Predecessor
 
 logger = logging.getLogger("asgiserve.error")
 
@@ -38,11 +39,17 @@ _ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 class Listener(NamedTuple):
-    """A socket, the address that it was asked for with, and the file that is to be removed in the end."""
+    """A socket, the address that it was asked for with, and the file that is to be removed in the end.
+
+    One that another program has handed over ``is_lent`` until that lets go of it; ``slot`` is that of the worker whose
+    own it was there, if it was.
+    """
 
     sock: socket.socket
     address: Optional[Address] = None
     file: Optional[UnixFile] = None
+    is_lent: bool = False
+    slot: Optional[int] = None
 
     @property
     def host(self) -> str:
@@ -54,10 +61,13 @@ class Listeners:
     """The listening sockets of a server.
 
     ``sockets`` are bound; :meth:`listen` makes them listen; :meth:`remove` and :meth:`close`, in that order, take them
-    away again.
+    away again. ``passed`` are the addresses of sockets that are systemd's; ``predecessor`` is the program whose place
+    is to be taken, if there is one.
     """
 
     def __init__(self, sockets: Sequence[socket.socket] = ()) -> None:
+        self.passed: list[Inherited] = []
+        self.predecessor: Optional[Predecessor] = None
         self._listeners = [Listener(sock) for sock in sockets]
 
     @property
@@ -94,10 +104,25 @@ class Listeners:
                 urls.append(url)
         return urls
 
+    def take_over(self) -> bool:
+        """Whether the sockets are this program's alone: at once, unless another one has handed them over. That is told
+        that this one serves, and the answer may take a while."""
+        if self.predecessor is not None:
+            if not self.predecessor.has_let_go():
+                return False
+            self.predecessor.close_rest()
+            self.predecessor = None
+        self._listeners = [listener._replace(is_lent=False) for listener in self._listeners]
+        return True
+
+    def let_go(self) -> None:
+        """Leaves the sockets to another program that has them too."""
+        self._listeners = [listener._replace(is_lent=True) for listener in self._listeners]
+
     def remove(self) -> None:
-        """Removes the files of UNIX sockets that were made here, unless another server has put its own there since."""
+        """Removes the files of UNIX sockets that are this program's, unless another has put its own there since."""
         for listener in self._listeners:
-            if listener.file is not None:
+            if listener.file is not None and not listener.is_lent:
                 listener.file.remove()
 
     def close(self) -> None:
@@ -122,7 +147,10 @@ def open_configured(config: Config) -> Listeners:
 
     Raises :class:`BindError`.
     """
-    passed = take_sockets(os.environ)
+    from .processes.handover import find_predecessor  # it knows of addresses as well
+
+    predecessor = find_predecessor(os.environ)
+    passed = take_sockets(os.environ) if predecessor is None else predecessor.passed
     addresses = addresses_of(config)
     given = [name for name in ("bind", "fd", "uds", "host", "port") if getattr(config, name) != BY_NAME[name].default]
     if passed and not given:
@@ -133,13 +161,20 @@ def open_configured(config: Config) -> Listeners:
     if config.bind and len(given) > 1:
         logger.warning("%s has no effect: bind is set.", ", ".join(given[1:]))
     mode = None if config.uds_permissions is None else int(config.uds_permissions, 8)
-    return open_listeners(addresses, config.reuse_port, mode)
+    listeners = open_listeners(addresses, config.reuse_port, mode, predecessor)
+    listeners.passed = passed
+    listeners.predecessor = predecessor
+    return listeners
 
 
 def open_listeners(
-    addresses: Sequence[Address], reuse_port: bool = False, uds_permissions: Optional[int] = None
+    addresses: Sequence[Address],
+    reuse_port: bool = False,
+    uds_permissions: Optional[int] = None,
+    predecessor: Optional[Predecessor] = None,
 ) -> Listeners:
-    """Opens and binds a socket for each address, or several where a name has several.
+    """Opens and binds a socket for each address, or several where a name has several. Those that the `predecessor` had
+    are taken from it.
 
     `reuse_port` lets other processes bind the same TCP ports. `uds_permissions` are the mode of the files of UNIX
     sockets. Raises :class:`BindError`; nothing stays open then.
@@ -147,6 +182,12 @@ def open_listeners(
     listeners = Listeners()
     try:
         for address in addresses:
+            taken = [] if predecessor is None else predecessor.take(address)
+            for sock, handed in taken:
+                file = UnixFile(address.path, handed.file) if isinstance(address, Unix) and handed.file else None
+                listeners.add(Listener(sock, address, file, is_lent=True, slot=handed.slot))
+            if taken:
+                continue
             if isinstance(address, Inherited):
                 listeners.add(Listener(_adopt(address), address))
             elif isinstance(address, Unix):

@@ -64,6 +64,7 @@ class Notifier:
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
         self._interval = _watchdog_interval(environ) if self._address is not None else None
         self._status = ""
+        self._is_up = False
         self._timer: Optional[asyncio.TimerHandle] = None
         self._warned = False
 
@@ -71,6 +72,7 @@ class Notifier:
         """The service is up. From now on `loop` also feeds the watchdog, where there is one, until :meth:`close`: twice
         as often as asked for, and only as long as the loop goes round."""
         self._status = status
+        self._is_up = True
         self._tell("READY=1", f"STATUS={status}")
         if self._interval is not None and self._timer is None:
             self._feed(loop, self._interval)
@@ -85,7 +87,14 @@ class Notifier:
 
     def stopping(self, status: str) -> None:
         """The service stops. The watchdog goes on, so that one that hangs is seen."""
-        self._tell("STOPPING=1", f"STATUS={status}")
+        if self._is_up:  # else it may be the next one of a service that goes on
+            self._tell("STOPPING=1", f"STATUS={status}")
+
+    def hand_over(self, pid: int) -> None:
+        """Another process is the service from now on; nothing more is told by this one."""
+        self._tell(f"MAINPID={pid}")
+        self._address = None
+        self.close()
 
     def close(self) -> None:
         """Stops feeding the watchdog."""

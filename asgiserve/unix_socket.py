@@ -11,7 +11,7 @@ import os
 import socket
 import stat
 import time
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator, Optional, Sequence
 
 from .addresses import IN_USE, BindError, Unix, refused
 
@@ -26,19 +26,24 @@ _PATIENCE = 1.0
 
 
 class UnixFile:
-    """The file of a socket that we have bound. :meth:`remove` removes it, unless another has taken its place."""
+    """The file of a socket that we have bound. :meth:`remove` removes it, unless another has taken its place.
 
-    def __init__(self, path: str) -> None:
+    ``identity`` (pair of int) tells it from other files of the name; it is given for a socket that others have bound.
+    """
+
+    def __init__(self, path: str, identity: Optional[Sequence[int]] = None) -> None:
         # The application may change the directory before the file is removed.
         self._path = os.path.abspath(path)
-        found = os.lstat(path)
-        self._identity = found.st_dev, found.st_ino
+        if identity is None:
+            found = os.lstat(path)
+            identity = found.st_dev, found.st_ino
+        self.identity = tuple(identity)
 
     def remove(self) -> None:
         """To be called while the socket is open: until then no other file can have the same number."""
         with _alone_in(os.path.dirname(self._path)), contextlib.suppress(OSError):
             found = os.lstat(self._path)
-            if (found.st_dev, found.st_ino) == self._identity:
+            if (found.st_dev, found.st_ino) == self.identity:
                 os.unlink(self._path)
 
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from typing import TYPE_CHECKING, Optional
 
 from ..config import Config
 from ..systemd import Notifier
 from .endpoint import Endpoint
 from .snapshot import Snapshot, Totals, Worker
+
+if TYPE_CHECKING:
+    from ..processes.handover import Predecessor
+    from ..sockets import Listener
 
 
 class Alone:
@@ -40,9 +45,24 @@ class Alone:
 
     # -- for the server
 
+    def bind(self, predecessor: Optional[Predecessor]) -> None:
+        """Opens the endpoint's address, or takes it from the `predecessor`. Raises
+        :class:`asgiserve.addresses.BindError`."""
+        self._endpoint.bind(predecessor)
+
     async def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Serves the endpoint. Raises :class:`asgiserve.addresses.BindError`."""
         await self._endpoint.start(loop)
+
+    @property
+    def listeners(self) -> list[Listener]:
+        """What the endpoint listens on."""
+        return self._endpoint.listeners
+
+    def hand_over(self, pid: int) -> None:
+        """Another process takes the place of this one, with the endpoint's address."""
+        self._endpoint.let_go()
+        self._notifier.hand_over(pid)
 
     def ready(self, loop: asyncio.AbstractEventLoop, status: str) -> None:
         """The server accepts connections."""

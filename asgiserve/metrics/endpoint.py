@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 import time
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from .. import addresses, sockets
 from ..acceptor import Places, accept_from
@@ -20,6 +20,9 @@ from ..config import Config
 from ..types import Receive, Scope, Send
 from .snapshot import Source
 from .status import About, Lags, about, status, unready
+
+if TYPE_CHECKING:
+    from ..processes.handover import Predecessor
 
 logger = logging.getLogger("asgiserve.error")
 
@@ -131,12 +134,20 @@ class Endpoint:
         self._servers: list[Any] = []
         self._timer: Optional[asyncio.TimerHandle] = None
 
-    async def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Starts to serve in `loop`, which is the running one. Raises :class:`asgiserve.addresses.BindError`."""
+    def bind(self, predecessor: Optional[Predecessor] = None) -> None:
+        """Opens the address, or takes it from the `predecessor`. Raises :class:`asgiserve.addresses.BindError`."""
         if not self._pages.has_metrics:
             logger.warning("%s", MISSING)
+        self._listeners = sockets.open_listeners([self._address], uds_permissions=self._mode, predecessor=predecessor)
+
+    async def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Starts to serve in `loop`, which is the running one. Raises :class:`asgiserve.addresses.BindError`."""
+        if self._listeners is None:
+            self.bind()
+        listeners = self._listeners
+        assert listeners is not None
+        listeners.take_over()
         self._state = self._stack.ServerState(self._pages, self._config, loop)
-        listeners = self._listeners = sockets.open_listeners([self._address], uds_permissions=self._mode)
         try:
             listeners.listen(_BACKLOG)
             places = Places((), None)
@@ -148,6 +159,17 @@ class Endpoint:
         self._tick()
         self.urls = listeners.urls()
         logger.info("Metrics and probes on %s", ", ".join(self.urls))
+
+    @property
+    def listeners(self) -> list[sockets.Listener]:
+        """What it listens on."""
+        return [] if self._listeners is None else list(self._listeners)
+
+    def let_go(self) -> None:
+        """Stops to serve, and leaves the address to another program that has it too."""
+        if self._listeners is not None:
+            self._listeners.let_go()
+        self.stop()
 
     def stop(self) -> None:
         """Stops to serve, and closes the connections. Once is enough, twice is no mistake."""

@@ -23,6 +23,7 @@ from ..options import OptionError
 from ..server import EXIT_STARTUP_FAILED
 from ..sockets import BindError, Listeners, open_configured
 from ..systemd import Notifier
+from .handover import Upgrade, refuse
 from .link import Message
 from .process import WorkerProcess, open_board
 from .reload import Watcher, describe, forget_bytecode
@@ -55,6 +56,7 @@ class Parent:
         self._endpoint: Any = None
         self._is_up = False
         self._is_restarting = False
+        self._upgrade = Upgrade(self._let_go)
         self._watcher = Watcher(config) if config.reload else None
         self._changed: set[str] = set()  # files that changed since the last start of a worker
 
@@ -85,8 +87,7 @@ class Parent:
         self._news = asyncio.Event()
         self._supervisor = Supervisor(config, partial(self._start, loop), time.monotonic())
         try:
-            if config.metrics_bind is not None:
-                await self._open_metrics(loop, config.metrics_bind)
+            await self._open_metrics(loop)
             with self._watching_files(loop):
                 await self._watch(loop)
         except BindError as exc:
@@ -96,6 +97,7 @@ class Parent:
             self._supervisor.abandon()  # without us they would serve on, and nobody would know
             raise
         finally:
+            self._upgrade.end()
             if self._endpoint is not None:
                 self._endpoint.stop()
             self._notifier.close()
@@ -104,11 +106,17 @@ class Parent:
         status: int = self._supervisor.exit_status
         return status
 
-    async def _open_metrics(self, loop: asyncio.AbstractEventLoop, address: str) -> None:
+    async def _open_metrics(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self.config.metrics_bind is None:
+            return
         from ..metrics.endpoint import Endpoint  # it takes time to load, and most do not need it
 
-        self._endpoint = Endpoint(address, self._supervisor, self.config)
-        await self._endpoint.start(loop)
+        assert self._listeners is not None
+        predecessor = self._listeners.predecessor
+        self._endpoint = Endpoint(self.config.metrics_bind, self._supervisor, self.config)
+        self._endpoint.bind(predecessor)
+        if predecessor is None:  # whose probes go on until its end
+            await self._endpoint.start(loop)
 
     async def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Lets the supervisor look at the workers until all is over."""
@@ -116,9 +124,9 @@ class Parent:
         while supervisor.exit_status is None:
             supervisor.tick(time.monotonic())
             self._slots.cover(supervisor.serving())
-            if supervisor.is_complete and not self._is_up:
-                self._is_up = True
-                self._say_where(loop)
+            if supervisor.is_complete and not self._is_up and not supervisor.is_stopping:
+                await self._come_up(loop)
+            self._upgrade.look()
             if self._is_restarting and not supervisor.is_swapping:
                 self._is_restarting = False
                 self._notifier.reloaded()
@@ -173,12 +181,39 @@ class Parent:
         """Has the supervisor look at its workers now."""
         self._news.set()
 
-    def _say_where(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def _come_up(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Says that there are workers, once the program whose place they take has let go of the sockets."""
         assert self._listeners is not None
+        is_new = self._listeners.predecessor is not None
+        if not self._listeners.take_over():
+            return
+        self._is_up = True
+        if is_new and self._endpoint is not None:
+            await self._endpoint.start(loop)
         urls = self._listeners.urls("https" if self.config.is_ssl else "http")
         for url in urls:
             logger.info("asgiserve running on %s (Press CTRL+C to quit)", url)
         self._notifier.ready(loop, f"Running on {', '.join(urls)}")
+
+    def _begin_upgrade(self) -> None:
+        if self.config.reload:
+            refuse("files that change start the workers anew")
+        elif self._supervisor.is_stopping or not self._is_up:
+            refuse("the workers stop" if self._supervisor.is_stopping else "the workers start")
+        else:
+            assert self._listeners is not None
+            listeners = self._slots.all() + ([] if self._endpoint is None else self._endpoint.listeners)
+            self._upgrade.begin(listeners, self._listeners.passed, self.config.timeout_worker_boot)
+
+    def _let_go(self, pid: int) -> None:
+        """The process with that id serves in place of this one."""
+        assert self._listeners is not None
+        self._notifier.hand_over(pid)
+        if self._endpoint is not None:
+            self._endpoint.let_go()
+        self._listeners.let_go()
+        self._close_sockets()
+        self._supervisor.retire(time.monotonic())
 
     def _close_sockets(self) -> None:
         """Takes the address away; a worker that still accepts has the sockets too."""
@@ -217,6 +252,7 @@ class Parent:
             "SIGTERM": self._stop,
             "SIGBREAK": self._stop,
             "SIGHUP": self._restart,
+            "SIGUSR2": self._begin_upgrade,
             "SIGTTIN": self._add,
             "SIGTTOU": self._remove,
             "SIGCHLD": self._look,
@@ -224,6 +260,7 @@ class Parent:
         return {getattr(signal, name): action for name, action in found.items() if hasattr(signal, name)}
 
     def _stop(self) -> None:
+        self._upgrade.end()
         if not self._supervisor.is_stopping:
             self._notifier.stopping("Shutting down")
             logger.info("Shutting down the workers. (Press CTRL+C again to hurry)")
@@ -241,12 +278,21 @@ class Parent:
         self._look()
 
     def _add(self) -> None:
-        self._supervisor.add(time.monotonic())
-        self._look()
+        if self._may_change():
+            self._supervisor.add(time.monotonic())
+            self._look()
 
     def _remove(self) -> None:
-        self._supervisor.remove(time.monotonic())
-        self._look()
+        if self._may_change():
+            self._supervisor.remove(time.monotonic())
+            self._look()
+
+    def _may_change(self) -> bool:
+        """Whether the number of workers, and with it that of sockets, may change now."""
+        if self._upgrade.is_under_way:
+            logger.warning("The number of workers stays as it is while a new program starts")
+            return False
+        return True
 
 
 def _check(config: Config) -> None:

@@ -8,7 +8,7 @@ there is none the other workers look after it.
 from __future__ import annotations
 
 import socket
-from typing import Protocol, Sequence
+from typing import Any, Optional, Protocol, Sequence
 
 from ..addresses import TCP
 from ..sockets import Listener, Listeners
@@ -36,40 +36,45 @@ class Slots:
     TCP, or have come from another program. They are closed by their owner."""
 
     def __init__(self, listeners: Listeners, own: bool) -> None:
-        self._shared = [listener for listener in listeners if not (own and isinstance(listener.address, TCP))]
-        self._first = [listener for listener in listeners if listener not in self._shared]
         self._listeners = listeners
-        self._own: dict[int, list[Listener]] = {}
+        self._shared = [listener for listener in listeners if not (own and isinstance(listener.address, TCP))]
+        #: For each address the sockets by slot; what is there at first is no slot's own, unless it was in the program
+        #: that has handed it over.
+        self._own: dict[Any, dict[Optional[int], Listener]] = {}
+        for listener in listeners:
+            if listener not in self._shared:
+                self._own.setdefault(listener.sock.getsockname(), {})[listener.slot] = listener
 
     def of(self, slot: int) -> list[socket.socket]:
         """What the worker of that slot accepts from. Raises OSError where there can be no socket for it."""
-        own = self._own.get(slot)
-        if own is None:
-            own = self._own[slot] = self._open() if self._own else self._first
-        return [listener.sock for listener in (*own, *self._shared)]
+        for by_slot in self._own.values():
+            if slot in by_slot:
+                continue
+            free = by_slot.pop(None, None)
+            if free is None:
+                first = next(iter(by_slot.values()))
+                free = first._replace(sock=_open_beside(first.sock))
+                self._listeners.add(free)
+            by_slot[slot] = free._replace(slot=slot)
+        return [*self._sockets(slot), *(listener.sock for listener in self._shared)]
 
-    def _open(self) -> list[Listener]:
-        opened = Listeners()
-        try:
-            for listener in self._first:
-                opened.add(listener._replace(sock=_open_beside(listener.sock)))
-        except OSError:
-            opened.close()
-            raise
-        for listener in opened:
-            self._listeners.add(listener)
-        return list(opened)
+    def _sockets(self, slot: Optional[int]) -> list[socket.socket]:
+        return [by_slot[slot].sock for by_slot in self._own.values() if slot in by_slot]
+
+    def all(self) -> list[Listener]:
+        """All sockets, with the slots whose own they are."""
+        return [*self._shared, *(listener for by_slot in self._own.values() for listener in by_slot.values())]
 
     def cover(self, serving: Sequence[Worker]) -> None:
         """Has the workers that serve look after the sockets of slots where nobody does, for as long as that is so."""
         there = {worker.slot for worker in serving}
-        for slot, listeners in self._own.items() if self._first else ():
+        for slot in {slot for by_slot in self._own.values() for slot in by_slot if slot is not None}:
             for worker in serving:
                 lent = slot in worker.process.looks_after
                 if slot in there and lent:
                     worker.process.lend(slot, ())
                 elif slot not in there and not lent:
-                    worker.process.lend(slot, [listener.sock for listener in listeners])
+                    worker.process.lend(slot, self._sockets(slot))
 
 
 def _open_beside(first: socket.socket) -> socket.socket:

@@ -243,11 +243,20 @@ def test_nobody_to_tell(variable, caplog):
     assert all("\n" not in record.getMessage() for record in caplog.records)
 
 
+def test_who_never_was_ready_does_not_stop_either(supervisor):
+    """It may be the next process of a service that goes on."""
+    notifier = Notifier({"NOTIFY_SOCKET": supervisor.variable})
+    notifier.stopping("x")
+    notifier.hand_over(7)
+    notifier.reloading()
+    assert supervisor.hear_all() == [["MAINPID=7"]]
+
+
 def test_a_supervisor_that_reads_nothing(supervisor, caplog):
     """Its queue fills up; the server waits for a bounded time and goes on."""
     notifier = Notifier({"NOTIFY_SOCKET": supervisor.variable})
     for _ in range(5000):
-        notifier.stopping("x")
+        notifier.reloading()
         if caplog.records:
             break
     assert len(caplog.records) == 1
