@@ -136,6 +136,7 @@ def test_everything_ends_in_time(group, dial, processes, sent):  # noqa: F811
     server.check_log()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_blocked_is_killed_in_the_end(group, dial, once):  # noqa: F811
     bounds = ("--timeout-graceful-shutdown", "0", "--timeout-lifespan-shutdown", "0")
     server = group(APP, "--workers", "2", *bounds)
@@ -173,6 +174,7 @@ def test_a_second_signal_hurries(group, dial, once, processes):  # noqa: F811
     server.check_log()
 
 
+@pytest.mark.slow
 def test_a_third_signal_ends_it_at_once(group, workdirs, once, processes):  # noqa: F811
     bounds = ("--timeout-lifespan-shutdown", "none")
     server = group("hanging:app", *processes, *bounds, app_dir=hanging(workdirs, "shutdown"))
@@ -186,6 +188,7 @@ def test_a_third_signal_ends_it_at_once(group, workdirs, once, processes):  # no
     server.check_log()
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_the_workers_start(group, once):  # noqa: F811
     for line in ("Started parent process", "Started server process"):
         server = group(APP, "--workers", "2", ready=False)

@@ -48,6 +48,7 @@ def worker_wire(dial, server, pid):
 # -- replaced
 
 
+@pytest.mark.slow
 def test_no_request_fails_while_workers_come_and_go(group, stack):  # noqa: F811
     server = group(APP, "--workers", "2", QUIET)
     files = server.open_files()
@@ -85,6 +86,7 @@ def test_one_worker_is_replaced_at_its_limits(group, stack):  # noqa: F811
     server.stop()
 
 
+@pytest.mark.slow
 def test_a_worker_is_replaced_for_its_age_and_its_memory(group, dial, once):  # noqa: F811
     server = group(APP, "--limit-worker-age", "2", "--limit-worker-memory", "120", QUIET)
 
@@ -102,6 +104,7 @@ def test_a_worker_is_replaced_for_its_age_and_its_memory(group, dial, once):  # 
     server.stop()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_stopped_by_hand_is_replaced(group, once):  # noqa: F811
     server = group(APP, "--workers", "1", QUIET)
     with Load(server.address) as load:
@@ -121,6 +124,7 @@ def test_a_worker_that_is_stopped_by_hand_is_replaced(group, once):  # noqa: F81
 
 def test_only_what_is_under_way_on_a_killed_worker_fails(group, stack):  # noqa: F811
     server = group(APP, "--workers", "2", QUIET)
+    files = server.open_files()
     with Load(server.address) as load:
         load.wait(500)
         killed, other = server.serving()
@@ -136,10 +140,12 @@ def test_only_what_is_under_way_on_a_killed_worker_fails(group, stack):  # noqa:
     assert not late
     assert f"[{killed}] died: killed by SIGKILL" in server.stderr()
     assert server.count("died") == 1
+    assert server.open_files() == files
     assert other in server.serving()
     server.stop()
 
 
+@pytest.mark.slow
 def test_a_worker_whose_event_loop_is_blocked_is_replaced(group, dial, stack):  # noqa: F811
     server = group(APP, "--workers", "2", "--timeout-worker-healthcheck", "1", QUIET)
     blocked, other = server.serving()
@@ -157,6 +163,7 @@ def test_a_worker_whose_event_loop_is_blocked_is_replaced(group, dial, stack):  
     server.stop()
 
 
+@pytest.mark.slow
 def test_a_worker_may_take_its_time_to_import(group, workdirs, once):  # noqa: F811
     """Longer than its event loop might be blocked: nothing but the bound for the boot counts."""
     directory = workdirs()
@@ -226,6 +233,7 @@ def test_an_application_that_does_not_start(group, workdirs, flaw, workers, once
     server.check_log()
 
 
+@pytest.mark.slow
 def test_a_restart_with_an_application_that_is_broken_by_now(group, workdirs, once):  # noqa: F811
     directory = workdirs()
     good = f"import sys\nsys.path.append({str(APPS)!r})\nfrom stress_app import app\n"
