@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import signal
 import sys
@@ -73,16 +74,25 @@ def terminate(server: Group, load: Load) -> None:
     load.until(lambda: server.count("serves") > started, PATIENCE, "another worker")
 
 
+def upgrade(server: Group, load: Load) -> None:
+    """A new program takes the place of the old one."""
+    server.upgrade()
+
+
 OPERATIONS = {
     "SIGHUP": Operation(("--workers", "2"), hang_up),
     "SIGHUP of one worker": Operation(("--workers", "1"), hang_up),
     "SIGTTIN and SIGTTOU": Operation(("--workers", "2"), add_and_remove),
+    "SIGTTIN and SIGTTOU with own sockets": Operation(("--workers", "2", "--worker-sockets", "own"), add_and_remove),
     "limit of requests": Operation(
         ("--workers", "2", "--limit-max-requests", "2000", "--limit-max-requests-jitter", "1000"), recycle
     ),
     "limit of age": Operation(("--workers", "2", "--limit-worker-age", "2"), recycle),
     "limit of memory": Operation(("--workers", "2", "--limit-worker-memory", "10"), recycle),
     "SIGTERM to a worker": Operation(("--workers", "2"), terminate),
+    "SIGUSR2": Operation(("--workers", "2"), upgrade),
+    "SIGUSR2 with own sockets": Operation(("--workers", "2", "--worker-sockets", "own"), upgrade),
+    "SIGUSR2 without workers": Operation((), upgrade),
 }
 
 
@@ -131,7 +141,9 @@ def run(name: str, stack: str, requests: int, options: list[str]) -> Result:
         more = left_open(server, files)
         server.stop()
         failures = [str(failure) for failure in load.failures]
-        return Result(name, turns, server.count("] serves"), load.total, failures, more)
+        return Result(
+            name, turns, len(re.findall(r"Worker \d+ \[\d+\] serves", server.stderr())), load.total, failures, more
+        )
     except BaseException:
         print(server.describe(), file=sys.stderr)
         raise

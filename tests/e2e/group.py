@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 from pathlib import Path
+from signal import SIGKILL, SIGTERM, SIGUSR2
 
 import pytest
 
@@ -33,9 +33,36 @@ class Group(Server):
                     found.append(int(entry.name))
         return found
 
+    @property
+    def first(self) -> int:
+        """The first process of all: the one that was started, or the one that has taken its place after SIGUSR2."""
+        found = re.findall(r"Process \[(\d+)\] serves, and this one ends", self.stderr())
+        return int(found[-1]) if found else self.pid
+
     def open_files(self) -> int:
         """How many files the first process has open."""
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        return len(os.listdir(f"/proc/{self.first}/fd"))
+
+    def signal(self, number: int) -> None:
+        if self.first == self.pid:
+            super().signal(number)
+        else:
+            os.kill(self.first, number)
+
+    def begin_upgrade(self) -> int:
+        """SIGUSR2; the pid of the program that is started."""
+        started = re.compile(r"Process \[(\d+)\] is started")
+        before = len(started.findall(self.stderr()))
+        self.signal(SIGUSR2)
+        found = wait_for(lambda: started.findall(self.stderr())[before:], PATIENCE, f"a new program: {self.describe()}")
+        return int(found[0])
+
+    def upgrade(self) -> int:
+        """The same, and waits until the old program has ended."""
+        old, new = self.first, self.begin_upgrade()
+        self.wait_said(f"Process [{new}] serves, and this one ends")
+        wait_for(lambda: old not in self.members(), PATIENCE, f"the end of {old}: {self.describe()}")
+        return new
 
     def signal_all(self, number: int) -> None:
         """As a terminal does, or a service manager."""
@@ -70,12 +97,14 @@ class Group(Server):
         """The server ends in time, with this exit status, and leaves nothing behind."""
         code = self.wait(timeout)
         assert code == status, f"exit code {code}: {self.describe()}"
+        if self.first != self.pid:
+            wait_for(lambda: self.first not in self.members(), timeout, f"the end of {self.first}: {self.describe()}")
         # What multiprocessing itself has started ends when it sees that nobody is left.
         wait_for(lambda: not self.members(), 5.0, f"no orphan of {self.describe()}")
         if isinstance(self.address, str):
             assert not os.path.exists(self.address)
 
-    def stop(self, number: int = signal.SIGTERM, timeout: float = 30.0) -> None:
+    def stop(self, number: int = SIGTERM, timeout: float = 30.0) -> None:
         try:
             self.signal(number)
             self.wait_over(timeout=timeout)
@@ -87,7 +116,7 @@ class Group(Server):
         """All of them."""
         for pid in self.members():
             try:
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, SIGKILL)
             except ProcessLookupError:
                 pass
         self.popen.wait(10)

@@ -39,36 +39,6 @@ def once(stack):
         pytest.skip("once is enough")
 
 
-def is_running(server: Group, pid: int) -> bool:
-    return pid in server.members()
-
-
-def begin(server: Group, pid: int) -> int:
-    """Asks the program with that pid for an upgrade; the pid of the new one."""
-    started = re.compile(r"Process \[(\d+)\] is started")
-    before = len(started.findall(server.stderr()))
-    os.kill(pid, signal.SIGUSR2)
-    found = wait_for(lambda: started.findall(server.stderr())[before:], PATIENCE, f"a new program: {server.describe()}")
-    return int(found[0])
-
-
-def upgrade(server: Group, pid: int) -> int:
-    """The same, and waits until the old one has ended."""
-    new = begin(server, pid)
-    server.wait_said(f"Process [{new}] serves")
-    wait_for(lambda: not is_running(server, pid), PATIENCE, f"the end of {pid}: {server.describe()}")
-    return new
-
-
-def end(server: Group, pid: int) -> None:
-    """Stops the program with that pid, in which the upgrades have ended; the first one has ended well."""
-    assert server.wait() == 0
-    os.kill(pid, signal.SIGTERM)
-    wait_for(lambda: not server.members(), PATIENCE, f"the end of all: {server.describe()}")
-    assert f"process [{pid}]" in server.stderr().splitlines()[-1]
-    server.check_log()
-
-
 @pytest.fixture
 def held(group, workdirs):  # noqa: F811
     """held(*options): a server whose application takes as long to import as there is a file "hold"."""
@@ -100,15 +70,14 @@ def ask(server: Group) -> int:
 )
 def test_no_request_fails(group, options):  # noqa: F811
     server = group("stress_app:app", QUIET, *options)
-    pid = server.pid
     with Load(server.address) as load:
         for _ in range(2):
             load.wait(500)
-            pid = upgrade(server, pid)
+            server.upgrade()
         load.answers.clear()
         load.wait(500)
     assert not load.failures, f"{load} {server.describe()}"
-    end(server, pid)
+    server.stop()
 
 
 @KINDS
@@ -117,11 +86,11 @@ def test_a_unix_socket(group, once, options):  # noqa: F811
     identity = os.stat(server.address).st_ino
     with Load(server.address) as load:
         load.wait(200)
-        pid = upgrade(server, server.pid)
+        server.upgrade()
         load.wait(200)
     assert not load.failures
     assert os.stat(server.address).st_ino == identity
-    end(server, pid)
+    server.stop()
     assert not os.path.exists(server.address)
 
 
@@ -135,17 +104,17 @@ def test_a_new_program_that_does_not_start(held, once, options):
     with Load(server.address) as load:
         load.wait(100)
         app.write_text("raise RuntimeError('broken')")
-        new = begin(server, server.pid)
+        new = server.begin_upgrade()
         server.wait_said(f"Process [{new}] does not serve (exit status 3); this one goes on")
         assert server.count("RuntimeError: broken")
         load.answers.clear()
         load.wait(100)
         app.write_text(HELD)
-        pid = upgrade(server, server.pid)
+        server.upgrade()
         load.wait(100)
     assert not load.failures, str(load)
     assert os.path.exists(server.address)
-    end(server, pid)
+    server.stop()
     assert not os.path.exists(server.address)
 
 
@@ -156,7 +125,7 @@ def test_settings_that_are_wrong_by_now(group, workdirs, once, options):  # noqa
     settings.write_text("backlog = 100")
     server = group("stress_app:app", QUIET, "--config", settings, *options, workdir=workdir)
     settings.write_text("backlog = 'many'")
-    new = begin(server, server.pid)
+    new = server.begin_upgrade()
     server.wait_said(f"Process [{new}] does not serve (exit status 2)")
     assert f"{settings}: backlog" in server.stderr()
     assert ask(server) in server.members()
@@ -167,17 +136,18 @@ def test_settings_that_are_wrong_by_now(group, workdirs, once, options):  # noqa
 def test_a_new_program_that_dies(held, once, options):
     server = held(*options)
     server.hold.touch()
-    new = begin(server, server.pid)
+    new = server.begin_upgrade()
     os.kill(new, signal.SIGKILL)
     server.wait_said(f"Process [{new}] does not serve (killed by SIGKILL)")
     server.hold.unlink()
-    end(server, upgrade(server, server.pid))
+    server.upgrade()
+    server.stop()
 
 
 def test_a_new_program_that_takes_too_long(held, once):
     server = held("--timeout-worker-boot", "0.2")
     server.hold.touch()
-    new = begin(server, server.pid)
+    new = server.begin_upgrade()
     server.wait_said(f"Process [{new}] does not serve after 0.4 seconds and has to end")
     server.wait_said(f"Process [{new}] does not serve (")
     server.hold.unlink()
@@ -189,7 +159,7 @@ def test_a_new_program_that_takes_too_long(held, once):
 def test_one_at_a_time(held, once, options):
     server = held(*options)
     server.hold.touch()
-    new = begin(server, server.pid)
+    new = server.begin_upgrade()
     server.signal(signal.SIGUSR2)
     server.wait_said("SIGUSR2 is refused: a new program is starting already")
     if options:
@@ -197,14 +167,14 @@ def test_one_at_a_time(held, once, options):
         server.wait_said("The number of workers stays as it is")
     server.hold.unlink()
     server.wait_said(f"Process [{new}] serves")
-    end(server, new)
+    server.stop()
 
 
 @KINDS
 def test_the_end_of_the_old_program_is_that_of_a_new_one_which_does_not_serve_yet(held, once, options):
     server = held(*options, uds=True)
     server.hold.touch()
-    new = begin(server, server.pid)
+    new = server.begin_upgrade()
     server.wait_said(f"process [{new}]")  # it has got so far that it can end well
     assert ask(server) != new
     server.signal(signal.SIGTERM)
@@ -217,7 +187,7 @@ def test_the_end_of_the_old_program_is_that_of_a_new_one_which_does_not_serve_ye
 def test_the_new_program_serves_when_the_old_one_dies(held, once, options):
     server = held(*options, uds=True)
     server.hold.touch()
-    new = begin(server, server.pid)
+    new = server.begin_upgrade()
     server.wait_said(f"process [{new}]")
     server.popen.kill()
     server.popen.wait()
