@@ -85,6 +85,8 @@ def extensions() -> list[Extension]:
             raise SetupError(f"{VARIABLE}=require: there is no compiled stack for {platform.python_implementation()}")
         return []
     flags = ["-O3", "-fvisibility=hidden"] if os.name != "nt" else []
+    if sys.platform == "linux":
+        flags.append("-fno-plt")  # Python binds all symbols as it loads an extension: a stub for later is a detour
     return [Extension(f"{PACKAGE}.{name}", [], extra_compile_args=flags) for name in sources()]
 
 

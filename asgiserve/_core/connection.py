@@ -365,7 +365,8 @@ class HTTPConnection(Responder):
         state.active += 1
         self._request_deadline = state.now + state.timeout_request
         self._read_deadline = inf
-        cycle = HTTPCycle(self, head, body_ended)
+        cycle = HTTPCycle.__new__(HTTPCycle)
+        cycle.begin(self, head, body_ended)
         self._cycle = cycle
         if self._has_ended:
             cycle.disconnect(False)

@@ -28,7 +28,7 @@ STATE_NAMES = {
 
 
 class HTTPCycle(Exchange):
-    """The messages of one request.
+    """The messages of one request. It is made by __new__() and begin().
 
     The responder feeds it with add_body(), end_body() and disconnect(); the application uses receive() and send().
 
@@ -53,7 +53,13 @@ class HTTPCycle(Exchange):
         "_state_before_file",
     )
 
-    def __init__(self, responder: Responder, head: RequestHead, body_ended: bool) -> None:
+    def begin(self, responder: Responder, head: RequestHead, body_ended: bool) -> None:
+        """What __init__() would be, if there were not one of these for every request: a class is called with a tuple.
+
+        Args:
+            body_ended: whether the request has no body.
+        """
+        self._responder: Responder = responder
         self.loop: Any = responder.loop
         self.task: Any = None
         self.waiters: Optional[Waiters] = None
@@ -61,7 +67,6 @@ class HTTPCycle(Exchange):
         self.state: int = WAIT_START
         self.buffered: int = 0
         self.is_woken: bool = False
-        self._responder: Responder = responder
         self._chunks: Optional[list[bytes]] = None
         self._body_ended: bool = body_ended
         self._body_received: bool = False

@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 from ..errors import AppError, ClientDisconnected
 from .flow import Waiters
+from .launch import exception_of
 from .received import Received, Source
 
 
@@ -63,7 +64,7 @@ class Exchange(Source):
         """Judge how the application's task ended."""
         self.task = None
         try:
-            error = task.exception()
+            error = exception_of(task)
         except CancelledError:
             self.app_ended(None, True)
         else:

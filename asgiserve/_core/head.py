@@ -13,6 +13,8 @@ from .._consts import (
     FIELD_UPGRADE,
 )
 
+_NO_FIELDS: "list[tuple[bytes, bytes]]" = []  # in place of the list that every head gets
+
 
 class RequestHead:
     """The head of one HTTP/1.x request.
@@ -65,7 +67,7 @@ class RequestHead:
         self.raw_path: bytes = b""
         self.query: bytes = b""
         self.authority: Optional[bytes] = None
-        self.headers: list[tuple[bytes, bytes]] = []
+        self.headers: list[tuple[bytes, bytes]] = _NO_FIELDS
         self.host: Optional[bytes] = None
         self.host_count: int = 0
         self.length_value: Optional[bytes] = None

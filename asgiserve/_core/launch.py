@@ -7,6 +7,8 @@ from contextvars import Context, copy_context
 from types import CoroutineType
 from typing import Any
 
+from .calls import call
+
 #: Since 3.12 a task can take its first step at once, with current_task(), cancellation and context as they should be.
 _HAS_EAGER_START = sys.version_info >= (3, 12)
 _HAS_CONTEXT = sys.version_info >= (3, 11)
@@ -45,10 +47,29 @@ class Launcher:
         if self._is_eager:
             arguments = self._arguments
             arguments["context"] = context
-            return Task(awaitable, **arguments)
+            return call(Task, awaitable, arguments)
         if _HAS_CONTEXT:
             return self._loop.create_task(awaitable, context=context)
         return context.run(self._loop.create_task, awaitable)
+
+
+# A method of a type that is known need not be looked for.
+_done: Any = Task.done
+_exception: Any = Task.exception
+
+
+def is_done(task: Any) -> bool:
+    """Whether a task that launch() returned is done."""
+    return bool(_done(task) if type(task) is Task else task.done())
+
+
+def exception_of(task: Any) -> Any:
+    """Return what a task that is done has raised, or None.
+
+    Raises:
+        CancelledError: it was cancelled.
+    """
+    return _exception(task) if type(task) is Task else task.exception()
 
 
 async def _wait_for(awaitable: Any) -> None:

@@ -39,9 +39,11 @@ class Output:
         "deadline",
         "_state",
         "_transport",
+        "_write",
         "_gathers",
         "_waiters",
         "_corked",
+        "_corked_more",
         "_corked_size",
         "_unwritten",
         "_watched",
@@ -55,9 +57,11 @@ class Output:
         self.deadline: float = inf
         self._state: ServerState = state
         self._transport: Any = None
+        self._write: Any = None  # its write()
         self._gathers: bool = False
         self._waiters: Optional[Waiters] = None
-        self._corked: Optional[list[bytes]] = None
+        self._corked: Optional[bytes] = None  # the first piece that was collected
+        self._corked_more: Optional[list[bytes]] = None  # all of them, where there are more
         self._corked_size: int = 0
         self._unwritten: int = 0  # bytes that the peer had still to take when the deadline was set
         self._watched: int = -1  # the socket that is written to past the transport, and takes no more for now
@@ -65,6 +69,7 @@ class Output:
     def attach(self, transport: Any) -> None:
         """Take the transport to write to."""
         self._transport = transport
+        self._write = transport.write
         # The writelines() of asyncio's own transports, from Python 3.12 on, never asks to pause. Those of ours do.
         self._gathers = (
             type(transport).__module__.startswith("uvloop")
@@ -89,9 +94,11 @@ class Output:
             return
         if self.is_corked:
             if self._corked is None:
-                self._corked = [data]
+                self._corked = data
+            elif self._corked_more is None:
+                self._corked_more = [self._corked, data]
             else:
-                self._corked.append(data)
+                self._corked_more.append(data)
             self._corked_size += len(data)
             if self._corked_size > CORK_LIMIT and not self._is_dead():
                 self._flush()
@@ -113,15 +120,21 @@ class Output:
     def _flush(self) -> None:
         corked = self._corked
         if corked is not None:
-            self._corked = None
-            self._corked_size = 0
+            if self._corked_more is not None:
+                corked = b"".join(self._corked_more)
+            self._drop_corked()
             if not self.is_lost:
-                self._put(corked[0] if len(corked) == 1 else b"".join(corked))
+                self._put(corked)
+
+    def _drop_corked(self) -> None:
+        self._corked = None
+        self._corked_more = None
+        self._corked_size = 0
 
     def _put(self, data: bytes) -> None:
         if self.is_paused:
             self._unwritten += len(data)
-        self._transport.write(data)
+        self._write(data)
 
     def _is_dead(self) -> bool:
         """Whether a write has failed and connection_lost() has yet to come: who writes on and on has to be told."""
@@ -235,14 +248,14 @@ class Output:
                     pass  # it is closed already
             self._transport.abort()
         self.is_closing = True
-        self._corked = None
+        self._drop_corked()
         self._wake()
 
     def lose(self) -> None:
         """The transport is gone."""
         self.is_closing = self.is_lost = True
         self.deadline = inf
-        self._corked = None
+        self._drop_corked()
         self._wake()
 
 

@@ -25,7 +25,7 @@ def connection_scope(scheme: str, client: Address, server: Address, root_path: s
         "server": server,
         "client": client,
         "scheme": scheme,
-        "method": "",
+        "method": "GET",
         "root_path": root_path,
         "path": "",
         "raw_path": b"",
@@ -46,10 +46,12 @@ def http_scope(
     """
     scope = common.copy()
     scope["asgi"] = _ASGI.copy()
-    scope["method"] = head.method
+    if head.method != "GET":
+        scope["method"] = head.method
     scope["path"] = full_path(head.raw_path, root_path)
     scope["raw_path"] = head.raw_path
-    scope["query_string"] = head.query
+    if head.query:
+        scope["query_string"] = head.query
     scope["headers"] = head.headers
     scope["state"] = state.copy()
     extensions: dict[str, Any]

@@ -5,12 +5,16 @@ from email.utils import formatdate
 from math import inf
 from typing import Any, Optional
 
+from .calls import bind
 from .exchange import Exchange
 from .figures import Figures
 from .flow import raise_soon
-from .launch import Launcher, as_coroutine_function
+from .launch import Launcher, as_coroutine_function, is_done
 from .reader import Limits
 from .wire import CommonFields
+
+_RECEIVE: Any = Exchange.receive
+_SEND: Any = Exchange.send
 
 
 class ServerState:
@@ -123,7 +127,7 @@ class ServerState:
     def run(self, exchange: Exchange, scope: "dict[str, Any]") -> None:
         """Run the application for `exchange`, and let that judge the end."""
         try:
-            task = self.launcher.launch(self.app(scope, exchange.receive, exchange.send))
+            task = self.launcher.launch(self.app(scope, bind(_RECEIVE, exchange), bind(_SEND, exchange)))
         except Exception as error:  # an application that fails before it returns an awaitable
             exchange.app_ended(error, False)
             return
@@ -131,7 +135,7 @@ class ServerState:
             exchange.app_ended(error, False)
             raise_soon(self.loop, error)
             return
-        if task.done():
+        if is_done(task):
             exchange.judge(task)
             # The traceback of an exception in the task refers to this frame; without this, the two would form a cycle.
             task = None

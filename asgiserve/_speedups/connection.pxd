@@ -1,3 +1,5 @@
+cimport cython
+
 from asgiserve._speedups.cycle cimport HTTPCycle
 from asgiserve._speedups.filesend cimport FileTransfer
 from asgiserve._speedups.flow cimport Ready
@@ -46,7 +48,7 @@ cdef class HTTPConnection(Responder):
     cpdef shutdown(self)
     cpdef disconnect_app(self)
     cpdef abort(self)
-    cpdef bint is_due(self, double now)
+    cpdef bint is_due(self, double now) noexcept
     cpdef on_tick(self, double now)
     cdef _on_write_deadline(self)
     cdef _on_request_deadline(self)
@@ -56,7 +58,9 @@ cdef class HTTPConnection(Responder):
     cdef _take_body(self, int event)
     cdef _drop_body(self, Py_ssize_t size)
     cdef _schedule_pump(self)
+    @cython.locals(pause=cython.bint, is_due=cython.bint)
     cdef _update_reading(self)
+    @cython.locals(cycle=HTTPCycle)
     cdef _start_request(self, RequestHead head, bint body_ended)
     cdef _launch(self)
     cdef _start_websocket(self, RequestHead head)

@@ -19,6 +19,7 @@ cdef class HTTPCycle(Exchange):
     cdef bint _wants_trailers
     cdef int _state_before_file
 
+    cpdef begin(self, Responder responder, RequestHead head, bint body_ended)
     cpdef add_body(self, bytes chunk, bint ended)
     cpdef end_body(self)
     cpdef disconnect(self, bint is_lost)

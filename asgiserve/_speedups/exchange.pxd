@@ -1,4 +1,5 @@
 from asgiserve._speedups.flow cimport Waiters
+from asgiserve._speedups.launch cimport exception_of
 from asgiserve._speedups.received cimport Received, Source
 
 cdef object CancelledError

@@ -1,5 +1,6 @@
 cdef int FIELD_CONNECTION, FIELD_CONTENT_LENGTH, FIELD_EXPECT, FIELD_HOST, FIELD_TE, FIELD_TRANSFER_ENCODING
 cdef int FIELD_UPGRADE, FIELD_FORWARDING
+cdef list _NO_FIELDS
 
 cdef class RequestHead:
     cdef public str method

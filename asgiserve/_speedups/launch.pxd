@@ -1,4 +1,6 @@
-cdef object CoroutineType, Task
+from asgiserve._speedups.calls cimport call
+
+cdef object CoroutineType, Task, _done, _exception
 cdef bint _HAS_EAGER_START
 cdef bint _HAS_CONTEXT
 
@@ -11,3 +13,6 @@ cdef class Launcher:
 
     cpdef refresh(self)
     cpdef launch(self, awaitable)
+
+cpdef bint is_done(task) except -1
+cpdef exception_of(task)

@@ -12,9 +12,11 @@ cdef class Output:
     cdef readonly double deadline
     cdef ServerState _state
     cdef object _transport
+    cdef object _write
     cdef bint _gathers
     cdef Waiters _waiters
-    cdef list _corked
+    cdef bytes _corked
+    cdef list _corked_more
     cdef Py_ssize_t _corked_size
     cdef Py_ssize_t _unwritten
     cdef int _watched
@@ -25,11 +27,12 @@ cdef class Output:
     cpdef write(self, bytes data)
     cpdef write_pair(self, bytes first, bytes second)
     cdef _flush(self)
+    cdef _drop_corked(self)
     cdef _put(self, bytes data)
     cdef bint _is_dead(self) except -1
     cpdef pause(self)
     cpdef resume(self)
-    cpdef bint is_writable(self)
+    cpdef bint is_writable(self) noexcept
     cpdef wait(self)
     cdef _wake(self)
     cpdef watch(self, int fd)

@@ -1,3 +1,5 @@
+cimport cython
+
 from asgiserve._speedups.head cimport RequestHead
 from asgiserve._speedups.parser cimport HeadParser
 from asgiserve._speedups.rules cimport check_field_line, check_head, check_request_line, split_head
@@ -30,27 +32,30 @@ cdef class RequestReader:
     cdef object _fault
 
     cpdef feed(self, bytes data)
-    cpdef Py_ssize_t input_size(self)
-    cpdef bint has_input(self)
-    cpdef bint is_complete(self)
-    cpdef bint is_idle(self)
-    cpdef long long body_left(self)
+    cpdef Py_ssize_t input_size(self) noexcept
+    cpdef bint has_input(self) noexcept
+    cpdef bint is_complete(self) noexcept
+    cpdef bint is_idle(self) noexcept
+    cpdef long long body_left(self) noexcept
     cpdef next_message(self)
     cpdef drop_input(self)
     cpdef tuple known_line(self)
     cpdef bytes take_tail(self)
     cpdef int next_event(self) except -1
     cdef int _read_head(self) except -1
+    @cython.locals(size=cython.Py_ssize_t)
     cdef bint _is_within_limits(self, RequestHead head, Py_ssize_t end) except -1
     cdef _refuse_head(self, Py_ssize_t end)
     cdef _reset_scan(self)
     cdef Py_ssize_t _scan_head(self) except -1
     cdef _skip_empty_line(self)
     cdef bytes _next_line(self, bint is_request_line)
+    @cython.locals(available=cython.Py_ssize_t)
     cdef int _read_length(self) except -1
     cdef _take(self, Py_ssize_t size)
     cdef int _read_chunked(self) except -1
     cdef bint _read_chunk_part(self, list parts) except -1
+    @cython.locals(size=cython.longlong)
     cdef _read_chunk_data(self, list parts)
     cdef bint _read_chunk_size(self) except -1
     cdef _start_chunk(self, object size)

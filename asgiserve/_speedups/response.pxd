@@ -1,3 +1,5 @@
+cimport cython
+
 from asgiserve._speedups.head cimport RequestHead
 from asgiserve._speedups.output cimport Output
 from asgiserve._speedups.wire cimport (
@@ -31,16 +33,19 @@ cdef class ResponseWriter:
     cpdef begin(self, RequestHead head, bint keep_alive)
     cpdef end(self)
     cpdef start(self, int status, list headers, bint wants_trailers)
+    @cython.locals(ends=cython.bint)
     cpdef send_body(self, bytes body, bint is_last)
     cpdef bint start_file(self, long long size, bint is_last) except -1
     cpdef end_file(self, bint is_last)
+    @cython.locals(length=cython.longlong, ends=cython.bint)
     cdef _send_head(self, bytes body, long long size, bint is_last)
-    cdef bint _is_http_1_1(self)
+    cdef bint _is_http_1_1(self) noexcept
     cdef bytes _connection_line(self)
+    @cython.locals(left=cython.longlong)
     cdef _count_body(self, long long size, bint is_last)
     cpdef add_trailers(self, list headers)
     cpdef send_trailers(self)
     cpdef send_early_hint(self, list links)
     cpdef send_upgrade(self, list headers)
     cpdef send_text(self, int status, str text, tuple extra=*)
-    cpdef bint is_close_delimited(self)
+    cpdef bint is_close_delimited(self) noexcept

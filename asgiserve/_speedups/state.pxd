@@ -1,8 +1,11 @@
+from asgiserve._speedups.calls cimport bind
 from asgiserve._speedups.exchange cimport Exchange
 from asgiserve._speedups.figures cimport Figures
-from asgiserve._speedups.launch cimport Launcher
+from asgiserve._speedups.launch cimport Launcher, is_done
 from asgiserve._speedups.reader cimport Limits
 from asgiserve._speedups.wire cimport CommonFields
+
+cdef object _RECEIVE, _SEND
 
 cdef class ServerState:
     cdef public object app

@@ -29,7 +29,7 @@ cdef class TLSTransport:
     cpdef shutdown(self)
     cpdef disconnect_app(self)
     cpdef abort(self)
-    cpdef bint is_due(self, double now)
+    cpdef bint is_due(self, double now) noexcept
     cpdef on_tick(self, double now)
     cdef _start(self)
     cdef _shake_hands(self)

@@ -48,7 +48,7 @@ cdef class WebSocketSession(Exchange):
     cpdef shutdown(self)
     cpdef disconnect_app(self)
     cpdef abort(self)
-    cpdef bint is_due(self, double now)
+    cpdef bint is_due(self, double now) noexcept
     cpdef on_tick(self, double now)
     cdef _wait_for_end(self, double now)
     cdef _keep_alive(self, double now)

@@ -18,8 +18,8 @@ cdef class ResponseEncoder:
     cdef int _put_field(self, bytes name, bytes value) except -1
     cdef int _set_content_length(self, bytes value) except -1
 
-cpdef long long parse_content_length(bytes value)
-cpdef bint has_close(bytes value)
+cpdef long long parse_content_length(bytes value) noexcept
+cpdef bint has_close(bytes value) except -1
 cpdef bytes encode_chunk(bytes body, bint last)
 cpdef bytes encode_trailers(object headers)
 cpdef bytes encode_informational(int status, object headers)

@@ -221,7 +221,7 @@ cdef Py_ssize_t _put_number(char *to, long long number, int base) noexcept:
     return count + 2
 
 
-cpdef long long parse_content_length(bytes value):
+cpdef long long parse_content_length(bytes value) noexcept:
     """Return the number in `value`, or -1 when it is none that fits 63 bits."""
     cdef const char *text = PyBytes_AS_STRING(value)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(value)
@@ -236,7 +236,7 @@ cpdef long long parse_content_length(bytes value):
     return length
 
 
-cpdef bint has_close(bytes value):
+cpdef bint has_close(bytes value) except -1:
     """Whether `close` is among the comma-separated tokens of a Connection value."""
     return b"close" in [token.strip(b" \t") for token in value.lower().split(b",")]
 

@@ -349,7 +349,7 @@ def test_the_unit_of_the_replicas_is_sound(place, program):
 
 def test_what_the_comments_show_can_be_run():
     """The commands at the top of the files name files that are there."""
-    for path in EXAMPLES.iterdir():
+    for path in filter(Path.is_file, EXAMPLES.iterdir()):
         head = "\n".join(line for line in path.read_text().splitlines()[:20] if line.startswith(("#", ";")))
         for name in re.findall(r"[\w@.-]+\.(?:cfg|conf|ini|py|service|socket|yaml)\b", head):
             assert (EXAMPLES / name).exists(), (path.name, name)

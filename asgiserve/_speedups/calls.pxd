@@ -1,0 +1,2 @@
+cpdef call(function, argument, dict keywords)
+cpdef bind(method, instance)

@@ -1,0 +1,27 @@
+"""Calls that every request makes. The compiled twin of `_core/calls.py`.
+
+A twin because the language has no words for what is saved: the copy that `**keywords` makes of a dictionary, and the
+search for a method whose place is known.
+"""
+
+from cpython.object cimport PyObject_Call
+
+
+cdef extern from *:
+    """
+    /* Only for a method descriptor: what a `def` in an extension type is. */
+    static PyObject *bind_method(PyObject *method, PyObject *instance) {
+        return PyCFunction_NewEx(((PyMethodDescrObject *)method)->d_method, instance, NULL);
+    }
+    """
+    object bind_method(object method, object instance)
+
+
+cpdef call(function, argument, dict keywords):
+    """Return `function(argument, **keywords)`. It must have read `keywords` before it calls back."""
+    return PyObject_Call(function, (argument,), keywords)
+
+
+cpdef bind(method, instance):
+    """Return `method`, which a class has defined, bound to an instance of that class or of one derived from it."""
+    return bind_method(method, instance)

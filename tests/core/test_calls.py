@@ -1,0 +1,42 @@
+"""The two calls that have a twin in C."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+
+
+@pytest.fixture
+def calls(stack):
+    package = "_speedups" if stack.name == "compiled" else "_core"
+    return import_module(f"asgiserve.{package}.calls")
+
+
+@pytest.fixture
+def exchange(stack):
+    package = "_speedups" if stack.name == "compiled" else "_core"
+    return import_module(f"asgiserve.{package}.exchange")
+
+
+def test_call_hands_over_the_arguments(calls):
+    keywords = {"b": 2, "c": 3}
+    assert calls.call(lambda a, *, b, c: (a, b, c), 1, keywords) == (1, 2, 3)
+    assert keywords == {"b": 2, "c": 3}
+    with pytest.raises(TypeError):
+        calls.call(lambda a: a, 1, keywords)
+
+
+def test_bind_is_attribute_access(calls, exchange):
+    class Application(exchange.Exchange):
+        def take_message(self, message):
+            return message
+
+    instance = Application()
+    bound = calls.bind(exchange.Exchange.send, instance)
+    assert bound == instance.send
+    assert bound.__self__ is instance
+    assert bound({"type": "x"}) == {"type": "x"}
+    assert bound([("type", "y")]) == {"type": "y"}
+    with pytest.raises(TypeError):
+        bound()
