@@ -53,6 +53,8 @@ class TLSTransport:
         "_protocol",
         "_served",
         "_ssl",
+        "_decrypt",
+        "_encrypt",
         "_incoming",
         "_outgoing",
         "_extension",
@@ -76,6 +78,8 @@ class TLSTransport:
         self._protocol: Any = None
         self._served: Any = None
         self._ssl: Any = None  # made when the client sends something: it is most of the memory of a connection
+        self._decrypt: Any = None  # its read() and write()
+        self._encrypt: Any = None
         self._incoming: Any = None
         self._outgoing: Any = None
         self._extension: Any = None
@@ -201,6 +205,10 @@ class TLSTransport:
         self._state.connections.discard(self)
         self._deadline = inf
         self._phase = _OPEN
+        # The object behind an SSLObject does the same, without a Python function in front.
+        inner = getattr(self._ssl, "_sslobj", self._ssl)
+        self._decrypt = inner.read
+        self._encrypt = inner.write
         self._extension = self._served.extension(self._ssl)
         self._protocol = HTTPConnection(self._state)
         self._protocol.connection_made(self)
@@ -248,7 +256,7 @@ class TLSTransport:
 
     def _read_once(self) -> None:
         incoming = self._incoming
-        read = self._ssl.read
+        read = self._decrypt
         # A whole record holds fewer bytes than it takes; a buffer for the most that is possible would cost more.
         size = RECORD_SIZE if self._is_cut else min(incoming.pending, RECORD_SIZE)
         self._is_cut = False
@@ -341,7 +349,7 @@ class TLSTransport:
             self.writelines([data])
         elif self._phase == _OPEN and data:
             try:
-                self._ssl.write(data)
+                self._encrypt(data)
             except OSError as error:
                 self._fail(reason_of(error))
                 return
@@ -360,7 +368,7 @@ class TLSTransport:
             for chunk in chunks:
                 view = memoryview(chunk)
                 for start in range(0, len(view), WRITE_SIZE):
-                    self._ssl.write(view[start : start + WRITE_SIZE])
+                    self._encrypt(view[start : start + WRITE_SIZE])
                     if outgoing.pending >= WRITE_SIZE:
                         self._transport.write(outgoing.read())
         except OSError as error:

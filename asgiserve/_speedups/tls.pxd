@@ -11,6 +11,8 @@ cdef class TLSTransport:
     cdef object _protocol
     cdef object _served
     cdef object _ssl
+    cdef object _decrypt
+    cdef object _encrypt
     cdef object _incoming
     cdef object _outgoing
     cdef dict _extension
