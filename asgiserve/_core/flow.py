@@ -5,7 +5,7 @@ Waiter of its own: a cancelled one takes no other with it.
 """
 
 from asyncio import CancelledError, Future, current_task
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Optional
 
 
 class _NoLoop:
@@ -50,6 +50,8 @@ class Waiter:
         """Have `callback` called; there is one only, that of the task."""
         self._callback = callback
         self._context = context
+        if self.is_done:
+            self.wake()
 
     def cancel(self, msg: Any = None) -> bool:
         """Wake the task with CancelledError; False when it is woken already."""
@@ -73,42 +75,66 @@ class Waiter:
         if self._callback is not None:
             self._loop.call_soon(self._callback, self, context=self._context)
 
+    def is_waited_on(self) -> bool:
+        """Whether a task waits, and has not been woken."""
+        return self._callback is not None and not self.is_done
+
     def wake_now(self) -> None:
-        """Let the task go on before this returns."""
-        self.is_done = True
-        if self._callback is not None:
-            try:
-                self._context.run(self._callback, _DONE)
-            except (SystemExit, KeyboardInterrupt) as error:
-                raise_soon(self._loop, error)
+        """Let the task go on before this returns.
+
+        The Waiter is as new before the task goes on, which has let go of it by then: it may wait on it again.
+        """
+        callback = self._callback
+        context = self._context
+        self._callback = self._context = None
+        self._asyncio_future_blocking = True
+        try:
+            context.run(callback, _DONE)
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise_soon(self._loop, error)
 
 
 class Waiters:
     """Tasks that are woken together. Whoever is woken looks again, and may have to wait again."""
 
-    __slots__ = ("_loop", "_waiters")
+    __slots__ = ("_loop", "_first", "_others", "_spare")
 
     def __init__(self, loop: Any) -> None:
         self._loop = loop
-        self._waiters: list[Waiter] = []
+        self._first: Optional[Waiter] = None
+        self._others: Optional[list[Waiter]] = None  # behind the first one; seldom is there more than that
+        self._spare: Optional[Waiter] = None  # may be used again
 
     def add(self) -> Waiter:
-        """Return a new Waiter, for a coroutine to yield to its task."""
-        if self._waiters:
-            self._waiters = [waiter for waiter in self._waiters if not waiter.is_done]
-        waiter = Waiter(self._loop)
-        self._waiters.append(waiter)
+        """Return a Waiter for a coroutine to yield to its task."""
+        waiter = self._spare
+        if waiter is None or waiter.is_done:
+            waiter = Waiter(self._loop)
+        self._spare = None
+        if self._others is not None:
+            self._others = [other for other in self._others if not other.is_done]
+            self._others.append(waiter)
+        elif self._first is None or self._first.is_done:
+            self._first = waiter
+        else:
+            self._others = [waiter]
         return waiter
 
     def wake(self) -> bool:
         """Wake all that wait now; return whether there was any."""
-        waiters = self._waiters
-        woken = False
-        if waiters:
-            self._waiters = []
-            for waiter in waiters:
-                if not waiter.is_done:
-                    waiter.wake()
+        first = self._first
+        if first is None:
+            return False
+        others = self._others
+        self._first = None
+        self._others = None
+        woken = not first.is_done
+        if woken:
+            first.wake()
+        if others is not None:
+            for other in others:
+                if not other.is_done:
+                    other.wake()
                     woken = True
         return woken
 
@@ -118,16 +144,26 @@ class Waiters:
         Returns:
             whether there is any that has yet to go on.
         """
-        waiters = self._waiters
-        if not waiters:
+        first = self._first
+        if first is None:
             return False
         if current_task(self._loop) is not None:
             return self.wake()
-        self._waiters = []
-        for waiter in waiters:
-            if not waiter.is_done:
-                waiter.wake_now()
+        others = self._others
+        self._first = None
+        self._others = None
+        self._wake_now(first)
+        if others is not None:
+            for other in others:
+                self._wake_now(other)
         return False
+
+    def _wake_now(self, waiter: Waiter) -> None:
+        if waiter.is_waited_on():
+            self._spare = waiter
+            waiter.wake_now()
+        else:
+            waiter.is_done = True
 
 
 class Step:

@@ -127,6 +127,61 @@ def test_receive_waits_in_several_tasks_at_once(stack):
     assert seen == [(0, "http.request"), (2, "http.disconnect")]
 
 
+def test_receive_waits_in_the_order_of_calls(stack):
+    """Who was cancelled leaves no place to one that comes later."""
+    seen = []
+
+    async def app(scope, receive, send):
+        async def take(number):
+            seen.append((number, (await receive())["type"]))
+
+        tasks = [asyncio.create_task(take(number)) for number in range(3)]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        await asyncio.sleep(0)
+        tasks.append(asyncio.create_task(take(3)))
+        await asyncio.wait([tasks[1]])
+        await hello(scope, receive, send)
+        await asyncio.wait(tasks)
+
+    client = serve(stack, Script(app))
+    client.feed(POST[:-5])
+    client.feed(POST[-5:])
+    assert seen == [(1, "http.request"), (2, "http.disconnect"), (3, "http.disconnect")]
+
+
+@pytest.mark.parametrize("limit", [asyncio.wait_for, None])
+def test_receive_waits_again_and_again(stack, limit):
+    """Each wait ends with a piece of the body, or is given up."""
+    seen = []
+
+    async def next_of(receive):
+        if limit is not None:
+            return await limit(receive(), 1)
+        with anyio.fail_after(1):
+            return await receive()
+
+    async def app(scope, receive, send):
+        more = True
+        while more:
+            try:
+                message = await next_of(receive)
+            except (asyncio.TimeoutError, TimeoutError):
+                seen.append(b"-")
+            else:
+                seen.append(message["body"])
+                more = message["more_body"]
+        await hello(scope, receive, send)
+
+    client = serve(stack, Script(app))
+    client.feed(POST[:-5])
+    for at, seconds in enumerate([0, 1.5, 0, 0, 2.5]):
+        client.advance(seconds)
+        client.feed(POST[len(POST) - 5 + at :][:1])
+    assert b"".join(seen) == b"h-ell--o"
+    assert client.response().status == 200
+
+
 def test_receive_has_its_own_context(stack):
     """What the input is read in has nothing to do with what the application runs in."""
     variable = contextvars.ContextVar("variable", default="none")
@@ -494,10 +549,13 @@ def test_awaitable_by_the_protocol(stack):
     """Driven by hand: StopIteration carries the message; waiting gives a future for the task to wait on."""
 
     async def app(scope, receive, send):
+        with pytest.raises(StopIteration) as caught:
+            next(receive().__await__())
+        assert caught.value.value["body"] == b"he"
         await asyncio.sleep(1)
         with pytest.raises(StopIteration) as caught:
             receive().send(None)
-        assert caught.value.value["type"] == "http.request"
+        assert caught.value.value["body"] == b"llo"
         with pytest.raises(StopIteration) as caught:
             next(send(start()).__await__())
         assert caught.value.value is None
@@ -506,7 +564,7 @@ def test_awaitable_by_the_protocol(stack):
         future.cancel()
         await send(body())
 
-    run(stack, app, POST)
+    run(stack, app, POST[:-3], POST[-3:])
 
 
 def test_errors_of_send_reach_a_task(stack):
