@@ -83,7 +83,9 @@ class WebSocketSession(Exchange):
         "_codec",
         "_target",
         "_tail",
-        "_messages",
+        "_message",
+        "_others",
+        "_waiting",
         "_buffered",
         "_is_connect_given",
         "_is_woken",
@@ -120,8 +122,11 @@ class WebSocketSession(Exchange):
         self._codec: Optional[FrameCodec] = None
         self._target: str = ""
         self._tail: bytes = b""  # what the client sent before the end of the handshake
-        self._messages: Any = deque()
-        self._buffered: int = 0
+        # What waits for the application: nearly always one message at most, or else `_others` behind it.
+        self._message: Any = None
+        self._others: Any = None
+        self._waiting: int = 0  # how many
+        self._buffered: int = 0  # how large
         self._is_connect_given: bool = False
         self._is_woken: bool = False  # the application waited for a message and is about to take it
         self._is_full: bool = False  # enough messages wait: no more frames are looked at
@@ -326,14 +331,19 @@ class WebSocketSession(Exchange):
                 self._end_input()
 
     def _add_message(self, payload: Any) -> None:
-        messages = self._messages
-        messages.append(payload)
+        if self._message is None:
+            self._message = payload
+        elif self._others is None:
+            self._others = deque((payload,))
+        else:
+            self._others.append(payload)
+        self._waiting += 1
         self._buffered += len(payload)
-        self._is_full = len(messages) >= self._state.ws_max_queue or self._buffered > QUEUE_HIGH_WATER
+        self._is_full = self._waiting >= self._state.ws_max_queue or self._buffered > QUEUE_HIGH_WATER
 
     def _hand_over(self) -> None:
         """Let who waits in receive() take the messages, at once if possible."""
-        if self._messages and self.waiters is not None and self.waiters.wake_now():
+        if self._waiting and self.waiters is not None and self.waiters.wake_now():
             self._is_woken = True
 
     def _wake(self) -> None:
@@ -350,7 +360,7 @@ class WebSocketSession(Exchange):
 
     def _end_input(self) -> None:
         """The codec has stopped, at a close frame or a fault. The application may answer first to what came before."""
-        if self.phase == OPEN and self._messages:
+        if self.phase == OPEN and self._waiting:
             self._is_end_held = True
             self._deadline = self._state.now + LINGER_TIME
         else:
@@ -388,8 +398,10 @@ class WebSocketSession(Exchange):
         if not self._is_connect_given:
             self._is_connect_given = True
             return {"type": "websocket.connect"}
-        if self._messages:
-            payload = self._messages.popleft()
+        payload = self._message
+        if payload is not None:
+            self._waiting -= 1
+            self._message = self._others.popleft() if self._waiting else None
             self._buffered -= len(payload)
             self._is_woken = False
             if self._is_full:
@@ -405,7 +417,7 @@ class WebSocketSession(Exchange):
 
     def _make_room(self) -> None:
         """Go on with the frames once half of what may wait is taken."""
-        if len(self._messages) * 2 <= self._state.ws_max_queue and self._buffered * 2 <= QUEUE_HIGH_WATER:
+        if self._waiting * 2 <= self._state.ws_max_queue and self._buffered * 2 <= QUEUE_HIGH_WATER:
             self._is_full = False
             self._read_frames()
         else:
@@ -447,7 +459,7 @@ class WebSocketSession(Exchange):
         codec = self._codec
         output = self._output
         assert codec is not None
-        if self._messages and not output.is_corked:
+        if self._waiting and not output.is_corked:
             # The application has more to take, and perhaps to answer: the answers to a burst leave together.
             output.cork()
             self.loop.call_soon(self._flush, context=self._state.launcher.context)
@@ -492,8 +504,8 @@ class WebSocketSession(Exchange):
         if reason is not None and type(reason) is not str:
             raise AppError(f"the reason in 'websocket.close' must be a str, not {type(reason).__name__}")
         self._is_closed_by_app = True
-        self._messages.clear()
-        self._buffered = 0
+        self._message = self._others = None
+        self._waiting = self._buffered = 0
         self._start_closing(code, reason or "")
         return READY
 

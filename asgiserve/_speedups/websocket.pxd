@@ -1,3 +1,4 @@
+cimport cython
 from asgiserve._speedups.exchange cimport Exchange, is_disconnect, to_bytes, to_list, to_status
 from asgiserve._speedups.flow cimport Ready, Waiters
 from asgiserve._speedups.frames cimport FrameCodec
@@ -24,7 +25,9 @@ cdef class WebSocketSession(Exchange):
     cdef FrameCodec _codec
     cdef str _target
     cdef bytes _tail
-    cdef object _messages
+    cdef object _message
+    cdef object _others
+    cdef Py_ssize_t _waiting
     cdef Py_ssize_t _buffered
     cdef bint _is_connect_given
     cdef bint _is_woken
@@ -60,6 +63,7 @@ cdef class WebSocketSession(Exchange):
     cdef _send_pong(self, bytes payload)
     cdef _end_input(self)
     cdef _act_on_end(self)
+    @cython.locals(pause=cython.bint)
     cdef _update_reading(self)
     cdef _make_room(self)
     cdef _send(self, dict message)
