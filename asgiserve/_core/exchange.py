@@ -10,7 +10,7 @@ from typing import Any, Optional
 from ..errors import AppError, ClientDisconnected
 from .flow import Waiters
 from .launch import exception_of
-from .received import Received, Source
+from .received import Source, receive_from
 
 
 class Exchange(Source):
@@ -33,9 +33,9 @@ class Exchange(Source):
 
     # -- for the application
 
-    def receive(self) -> Received:
+    def receive(self) -> Any:
         """The ASGI `receive` callable."""
-        return Received(self)
+        return receive_from(self)
 
     def send(self, message: Any) -> Any:
         """The ASGI `send` callable.

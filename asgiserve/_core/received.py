@@ -36,3 +36,8 @@ class Received(Step):
         if message is None:
             return self._source.wait()
         raise StopIteration(message)
+
+
+def receive_from(source: Source) -> Received:
+    """Return an awaitable for the next message of `source`."""
+    return Received(source)

@@ -1,6 +1,6 @@
 from asgiserve._speedups.flow cimport Waiters
 from asgiserve._speedups.launch cimport exception_of
-from asgiserve._speedups.received cimport Received, Source
+from asgiserve._speedups.received cimport Source, receive_from
 
 cdef object CancelledError
 

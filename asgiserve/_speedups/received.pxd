@@ -1,10 +1,13 @@
-from asgiserve._speedups.flow cimport Step
+cimport cython
 
 cdef class Source:
     cpdef dict give_message(self)
     cpdef wait(self)
 
-cdef class Received(Step):
+@cython.final
+cdef class Received:
     cdef Source _source
 
     cpdef send(self, value)
+
+cpdef Received receive_from(Source source)
