@@ -199,3 +199,23 @@ COPY_LIMIT = 16 * 1024
 
 #: Whether bytes can go from a file to a socket inside the kernel.
 HAS_SENDFILE = hasattr(os, "sendfile")
+
+# What a part of an access log line says; see `lines.Part`.
+(
+    PART_TEXT,
+    PART_CLIENT,
+    PART_HOST,
+    PART_METHOD,
+    PART_REQUEST_LINE,
+    PART_SCHEME,
+    PART_STATUS,
+    PART_STATUS_TEXT,
+    PART_LENGTH,
+    PART_LENGTH_OR_DASH,
+    PART_DURATION,
+    PART_TIME,
+    PART_REQUEST_FIELD,
+    PART_RESPONSE_FIELD,
+    PART_USER,
+    PART_OTHER,
+) = range(16)

@@ -81,6 +81,11 @@ def throttle(stack: Stack) -> Any:
     return import_module(f"{_PACKAGES[stack.name]}.throttle").Throttle
 
 
+def lines(stack: Stack) -> Any:
+    """Return the stack's module `lines`; apart from the rest, because the access log may be off."""
+    return import_module(f"{_PACKAGES[stack.name]}.lines")
+
+
 def available() -> "list[str]":
     """Return the names of the stacks that can be loaded."""
     return ["compiled", "pure"] if _has_compiled() else ["pure"]

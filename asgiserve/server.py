@@ -312,10 +312,10 @@ class Server:
         config, loop, listeners = self.config, self._loop, self._listeners
         assert loop is not None
         assert listeners is not None
-        access_log = AccessLog(loop, config.access_log_format)
+        access_log = AccessLog(loop, config.access_log_format, config.stack)
         if config.access_log and access_log.wanted:
             self._access_log = access_log
-        log = None if self._access_log is None else access_log.log
+        log = None if self._access_log is None else access_log.lines
         self.state = config.stack.ServerState(config.loaded_app, config, loop, log)
         self.state.clock = time.perf_counter
         self.state.times_requests = log is not None and access_log.needs_duration

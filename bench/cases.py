@@ -13,15 +13,17 @@ from .websocket.workloads import WORKLOADS as WEBSOCKET_WORKLOADS
 ROWS = {row.name: row for row in WORKLOADS}
 WEBSOCKET_ROWS = {row.name: row for row in WEBSOCKET_WORKLOADS}
 READ_SIZE = 64 * 1024
+#: The access log format that gunicorn has by default.
+COMBINED = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
 
 
 @dataclass(frozen=True)
 class Case:
     """``reads`` are the bytes of the calls of data_received() that make ``responses`` responses, each with ``body``.
 
-    With ``log`` every request is logged, as *text* or *json*; with ``figures`` it is counted, as for
-    ``--metrics-bind``. After an ``opening`` handshake there are no more requests: the reads are messages then, and
-    ``body`` is the frame that answers them.
+    With ``log`` every request is logged, as *text* or *json* or in that access log format; with ``figures`` it is
+    counted, as for ``--metrics-bind``. After an ``opening`` handshake there are no more requests: the reads are
+    messages then, and ``body`` is the frame that answers them.
     """
 
     name: str
@@ -60,6 +62,7 @@ CASES = {
         Case("stream", apps.stream, [ROWS["stream"].request], b"400\r\n" + apps.CHUNK),
         Case("log-text", apps.plaintext, [ROWS["plaintext"].request], apps.TEXT, log="text"),
         Case("log-json", apps.plaintext, [ROWS["plaintext"].request], apps.TEXT, log="json"),
+        Case("log-atoms", apps.plaintext, [ROWS["plaintext"].request], apps.TEXT, log=COMBINED),
         Case("metrics", apps.plaintext, [ROWS["plaintext"].request], apps.TEXT, figures=True),
         Case(
             "websocket",

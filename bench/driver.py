@@ -79,8 +79,8 @@ class Driver:
     def __init__(self, stack: Any, case: Case) -> None:
         self.case = case
         self.loop = loops.factory("auto")()
-        access_log = _access_log(self.loop, case.log) if case.log else None
-        self.state = stack.ServerState(case.app, Config(case.app), self.loop, access_log and access_log.log)
+        access_log = _access_log(self.loop, case.log, stack) if case.log else None
+        self.state = stack.ServerState(case.app, Config(case.app), self.loop, access_log and access_log.lines)
         self.state.clock = time.perf_counter
         if case.figures:
             self.state.times_requests = True
@@ -188,15 +188,22 @@ class WebSocketDriver(Driver):
             assert not self.sink.closing
 
 
-def _access_log(loop: Any, kind: str) -> AccessLog:
-    """An access log, *text* or *json*, that is written nowhere."""
+def _access_log(loop: Any, kind: str, stack: Any) -> AccessLog:
+    """An access log that is written nowhere; `kind` is that of a :class:`~.cases.Case`."""
     logger = logging.getLogger("asgiserve.access")
     handler = StreamHandler(open(os.devnull, "w"))  # noqa: SIM115, lives as long as the program
-    handler.setFormatter(JSONFormatter() if kind == "json" else AccessFormatter(ACCESS_FORMAT, use_colors=False))
+    line_format = None
+    if kind == "json":
+        handler.setFormatter(JSONFormatter())
+    elif kind == "text":
+        handler.setFormatter(AccessFormatter(ACCESS_FORMAT, use_colors=False))
+    else:
+        handler.setFormatter(AccessFormatter("%(message)s", use_colors=False))
+        line_format = kind
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    access_log = AccessLog(loop)
+    access_log = AccessLog(loop, line_format, stack)
     # Lines are written when a batch is full, not by the clock, which is of no use where programs run slowly.
     access_log.INTERVAL = 3600.0
     return access_log

@@ -74,6 +74,24 @@ class Settings:
             setattr(self, name, overrides.get(name, list(value) if isinstance(value, list) else value))
 
 
+class LogSink:
+    """Calls `log` with what the access log gets of a request: seven things, and with `logs_headers` an eighth."""
+
+    def __init__(self, server: Server, log: Any) -> None:
+        self.server = server
+        self.log = log
+
+    def open_batch(self) -> Any:
+        return None
+
+    def take_request(self, request: Any) -> None:
+        known = [request.client, request.method, request.target, request.http_version, request.status, request.length]
+        known.append(request.duration)
+        if self.server.state.logs_headers:
+            known.append((request.scheme, request.headers, request.sent))
+        self.log(*known)
+
+
 class Server:
     """What several connections share: a loop, a ServerState, the tick."""
 
@@ -94,8 +112,9 @@ class Server:
         self._started = self.loop.time()
         if record:
             app = self._recording(app)
+        lines = None if access_log is None else _stack.lines(stack).Lines(LogSink(self, access_log), 1)
         with self.loop.running():
-            self.state = stack.ServerState(app, settings, self.loop, access_log)
+            self.state = stack.ServerState(app, settings, self.loop, lines)
             if lifespan_state is not None:
                 self.state.lifespan_state = lifespan_state
         self._next_tick = self._started

@@ -543,11 +543,13 @@ class HTTPConnection(Responder):
         duration = state.clock() - self._started if state.times_requests else 0.0
         status = response.status
         size = response.body_sent
+        log = state.access_log
+        assert log is not None
         if state.logs_headers:
-            more = (self._log_scheme, headers, response.headers)
-            state.access_log(client, method, target, http_version, status, size, duration, more)
+            scheme = self._log_scheme
+            log.log(client, method, target, http_version, status, size, duration, scheme, headers, response.headers)
         else:
-            state.access_log(client, method, target, http_version, status, size, duration)
+            log.log(client, method, target, http_version, status, size, duration)
 
     def _log_refusal(self) -> None:
         """The access log line of a request that no cycle was made for, if it is known as one."""

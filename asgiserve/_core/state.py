@@ -10,6 +10,7 @@ from .exchange import Exchange
 from .figures import Figures
 from .flow import raise_soon
 from .launch import Launcher, as_coroutine_function, is_done
+from .lines import Lines
 from .reader import Limits
 from .wire import CommonFields
 
@@ -24,7 +25,7 @@ class ServerState:
         app: the ASGI 3 application.
         settings: any object with the option names as attributes; see `options`.
         loop: the event loop.
-        access_log: called at the end of each response; see `types.AccessLogger`.
+        access_log: gets the requests whose response has ended, or None.
 
     Attributes:
         clock: what durations are measured with, a function that returns seconds. The event loop's own time may stand
@@ -32,7 +33,7 @@ class ServerState:
         times_requests: whether the duration of requests is measured, which `figures` need; if not, the access log gets
             0.
         figures: counts responses and durations, or None.
-        logs_headers: whether the access log gets the headers too; see `types.AccessLogger`.
+        logs_headers: whether the access log needs the scheme and the headers too.
         is_tracing: whether connections made and lost are logged, at level TRACE.
         forwarding: called with the scope of a request in which a proxy says something about the client, when that
             counts; it changes the scope and returns the client's name for the logs, empty when that stays. Or None.
@@ -82,10 +83,10 @@ class ServerState:
         "_second",
     )
 
-    def __init__(self, app: Any, settings: Any, loop: Any, access_log: Any = None) -> None:
+    def __init__(self, app: Any, settings: Any, loop: Any, access_log: Optional[Lines] = None) -> None:
         self.app = as_coroutine_function(app)
         self.loop = loop
-        self.access_log = access_log
+        self.access_log: Optional[Lines] = access_log
         self.clock: Any = loop.time
         self.times_requests: bool = access_log is not None
         self.figures: Optional[Figures] = None

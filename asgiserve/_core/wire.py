@@ -6,6 +6,7 @@ It validates what the application sends as fields and knows the syntax of RFC 91
 
 import re
 from collections.abc import Iterable
+from typing import Optional
 
 from .._consts import FORBIDDEN_TRAILERS, FRAMING_CHUNKED, STATUS_LINES
 from ..errors import AppError
@@ -139,6 +140,18 @@ def parse_content_length(value: bytes) -> int:
 def has_close(value: bytes) -> bool:
     """Whether `close` is among the comma-separated tokens of a Connection value."""
     return b"close" in [token.strip(b" \t") for token in value.lower().split(b",")]
+
+
+def find_field(headers: "Optional[Iterable[tuple[bytes, bytes]]]", name: bytes, joins: bool) -> Optional[bytes]:
+    """Return the value of the first field called `name` (in lower case), or with `joins` of all; None without any."""
+    size = len(name)
+    found = []
+    for key, value in headers or ():
+        if key == name or (len(key) == size and bytes(key).lower() == name):
+            if not joins:
+                return bytes(value)
+            found.append(bytes(value))
+    return b", ".join(found) if found else None
 
 
 def encode_chunk(body: bytes, last: bool) -> bytes:

@@ -2,6 +2,7 @@ from asgiserve._speedups.calls cimport bind
 from asgiserve._speedups.exchange cimport Exchange
 from asgiserve._speedups.figures cimport Figures
 from asgiserve._speedups.launch cimport Launcher, is_done
+from asgiserve._speedups.lines cimport Lines
 from asgiserve._speedups.reader cimport Limits
 from asgiserve._speedups.wire cimport CommonFields
 
@@ -10,7 +11,7 @@ cdef object _RECEIVE, _SEND
 cdef class ServerState:
     cdef public object app
     cdef public object loop
-    cdef public object access_log
+    cdef public Lines access_log
     cdef public object clock
     cdef public bint times_requests
     cdef public Figures figures

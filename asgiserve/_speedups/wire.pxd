@@ -20,6 +20,7 @@ cdef class ResponseEncoder:
 
 cpdef long long parse_content_length(bytes value) noexcept
 cpdef bint has_close(bytes value) except -1
+cpdef bytes find_field(object headers, bytes name, bint joins)
 cpdef bytes encode_chunk(bytes body, bint last)
 cpdef bytes encode_trailers(object headers)
 cpdef bytes encode_informational(int status, object headers)

@@ -1,7 +1,10 @@
 # cython: cdivision=True
 """ResponseEncoder: the bytes of HTTP/1.x responses. The compiled twin of `_core/wire.py`: same names, same bytes."""
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
+from cpython.object cimport PyObject
+from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
@@ -241,7 +244,48 @@ cpdef bint has_close(bytes value) except -1:
     return b"close" in [token.strip(b" \t") for token in value.lower().split(b",")]
 
 
-cdef bint _equals(bytes name, const char *lower) noexcept:
+cpdef bytes find_field(object headers, bytes name, bint joins):
+    """Return the value of the first field called `name` (in lower case), or with `joins` of all; None without any."""
+    cdef const char *lower = PyBytes_AS_STRING(name)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(name)
+    cdef list found = None
+    cdef list fields
+    cdef bytes key, value
+    cdef PyObject *field
+    if headers is None:
+        return None
+    fields = headers if type(headers) is list else list(headers)
+    for index in range(PyList_GET_SIZE(fields)):
+        field = PyList_GET_ITEM(fields, index)
+        if _differs(field, lower, size):
+            continue
+        name_given, value_given = <object>field
+        key = name_given if type(name_given) is bytes else bytes(name_given)
+        if PyBytes_GET_SIZE(key) != size or not _equals(key, lower):
+            continue
+        value = value_given if type(value_given) is bytes else bytes(value_given)
+        if not joins:
+            return value
+        if found is None:
+            found = []
+        found.append(value)
+    return None if found is None else b", ".join(found)
+
+
+cdef inline bint _differs(PyObject *field, const char *lower, Py_ssize_t size) noexcept:
+    """Whether a field has another name, seen at a glance: most have another length or first letter."""
+    cdef PyObject *name
+    if not PyTuple_CheckExact(<object>field) or PyTuple_GET_SIZE(<object>field) != 2:
+        return False
+    name = PyTuple_GET_ITEM(<object>field, 0)
+    if not PyBytes_CheckExact(<object>name):
+        return False
+    if PyBytes_GET_SIZE(<object>name) != size:
+        return True
+    return (PyBytes_AS_STRING(<object>name)[0] | 32) != (lower[0] | 32)
+
+
+cdef inline bint _equals(bytes name, const char *lower) noexcept:
     """Whether `name` is `lower`, which has the same length, without regard to case."""
     cdef const char *text = PyBytes_AS_STRING(name)
     cdef Py_ssize_t index

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 import re
 import time
 from typing import Any, Callable, Mapping, Optional
 
+from .._consts import (
+    PART_DURATION,
+    PART_HOST,
+    PART_LENGTH,
+    PART_LENGTH_OR_DASH,
+    PART_METHOD,
+    PART_OTHER,
+    PART_REQUEST_FIELD,
+    PART_REQUEST_LINE,
+    PART_RESPONSE_FIELD,
+    PART_SCHEME,
+    PART_STATUS,
+    PART_STATUS_TEXT,
+    PART_TEXT,
+    PART_TIME,
+    PART_USER,
+)
 from .formatters import phrase_of
 
-Headers = list[tuple[bytes, bytes]]
-Getter = Callable[["Request"], Any]
+#: The arguments of a ``lines.Part``.
+PartOf = tuple[int, Any, Optional[Callable[[str], str]]]
 
 _PART = re.compile(r"%(?:(%)|\(([^()]*)\)([-#0 +]*[0-9]*(?:\.[0-9]+)?[a-zA-Z])|(.?))", re.S)
 _HEADER = re.compile(r"\{([^{}]+)\}([ioe])\Z")
@@ -34,211 +50,165 @@ def _replace(match: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x100 else char.encode("ascii", "backslashreplace").decode()
 
 
-class Request:
-    """What is known of a request when its line is made."""
-
-    __slots__ = (
-        "client",
-        "duration",
-        "headers",
-        "http_version",
-        "length",
-        "method",
-        "scheme",
-        "sent",
-        "status",
-        "target",
-    )
-
-    def __init__(
-        self,
-        client: str,
-        method: str,
-        target: str,
-        http_version: str,
-        status: int,
-        length: int,
-        duration: float,
-        scheme: str = "http",
-        headers: Optional[Headers] = None,
-        sent: Optional[Headers] = None,
-    ) -> None:
-        self.client = client
-        self.method = method
-        self.target = target
-        self.http_version = http_version
-        self.status = status
-        self.length = length
-        self.duration = duration
-        self.scheme = scheme
-        self.headers = headers
-        self.sent = sent
-
-    @property
-    def host(self) -> str:
-        """The client's address without its port."""
-        return self.client.rpartition(":")[0] or self.client
-
-    @property
-    def path(self) -> str:
-        """The path without the query, as it was sent."""
-        return self.target.partition("?")[0]
-
-    @property
-    def query(self) -> str:
-        """The query without the question mark."""
-        return self.target.partition("?")[2]
-
-
-def find_header(headers: Optional[Headers], name: bytes) -> Optional[str]:
-    """The values of all header fields called `name` (in lower case), or None when there is none."""
-    found = [value for key, value in headers or () if key == name or key.lower() == name]
-    return b", ".join(found).decode("latin-1") if found else None
-
-
-def _request_header(name: str) -> Getter:
-    key = name.lower().encode("latin-1", "replace")
-
-    def get(request: Request) -> str:
-        value = find_header(request.headers, key)
-        return escape(value) if value else "-"
-
-    return get
-
-
-def _response_header(name: str) -> Getter:
-    key = name.lower().encode("latin-1", "replace")
-
-    def get(request: Request) -> str:
-        value = find_header(request.sent, key)
-        return escape(value) if value else "-"
-
-    return get
-
-
-def _environ(name: str) -> Getter:
-    """A variable of the WSGI environment that the request would have, or of the process's environment."""
-    upper = name.upper()
-    if upper.startswith("HTTP_"):
-        return _request_header(upper[5:].replace("_", "-"))
-    if upper in _ENVIRON:
-        return _ENVIRON[upper]
-    value = os.environ.get(name, os.environ.get(upper))
-    text = escape(value) if value else "-"
-    return lambda request: text
-
-
-def _user(request: Request) -> str:
-    """The user name of Basic authentication."""
-    scheme, _, credentials = (find_header(request.headers, b"authorization") or "").partition(" ")
-    if scheme.lower() != "basic":
+def _user(field: bytes) -> str:
+    """The user name of Basic authentication, from the value of an Authorization field."""
+    scheme, _, credentials = field.partition(b" ")
+    if scheme.lower() != b"basic":
         return "-"
     try:
-        user = base64.b64decode(credentials.strip().encode(), validate=True).partition(b":")[0]
-    except (binascii.Error, ValueError):
+        user = base64.b64decode(credentials.strip(), validate=True).partition(b":")[0]
+    except ValueError:
         return "-"
     return escape(user.decode("utf-8", "replace")).replace(" ", "\\x20") or "-"
 
 
-def _time(request: Request) -> str:
-    return _clock(int(time.time()))
-
-
 def _clock(second: int) -> str:
-    """``[21/Nov/2026:03:46:00 +0000]``, local time; made once per second."""
-    global _last
-    if _last[0] != second:
-        at = time.localtime(second)
-        offset = at.tm_gmtoff // 60
-        zone = f"{'-' if offset < 0 else '+'}{abs(offset) // 60:02d}{abs(offset) % 60:02d}"
-        date = f"{at.tm_mday:02d}/{_MONTHS[at.tm_mon - 1]}/{at.tm_year}"
-        _last = (second, f"[{date}:{at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d} {zone}]")
-    return _last[1]
+    """``[21/Nov/2026:03:46:00 +0000]``, local time."""
+    at = time.localtime(second)
+    offset = at.tm_gmtoff // 60
+    zone = f"{'-' if offset < 0 else '+'}{abs(offset) // 60:02d}{abs(offset) % 60:02d}"
+    date = f"{at.tm_mday:02d}/{_MONTHS[at.tm_mon - 1]}/{at.tm_year}"
+    return f"[{date}:{at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d} {zone}]"
 
 
-_last = (-1, "")
+# Functions of a ``lines.Request``.
 
-_ENVIRON: Mapping[str, Getter] = {
-    "REQUEST_METHOD": lambda r: r.method,
-    "REQUEST_URI": lambda r: escape(r.target),
-    "RAW_URI": lambda r: escape(r.target),
-    "PATH_INFO": lambda r: escape(r.path),
-    "QUERY_STRING": lambda r: escape(r.query),
-    "SERVER_PROTOCOL": lambda r: f"HTTP/{r.http_version}",
-    "REMOTE_ADDR": lambda r: r.host or "-",
-    "REMOTE_PORT": lambda r: r.client.rpartition(":")[2] or "-",
-    "WSGI.URL_SCHEME": lambda r: r.scheme,
+
+def _path(request: Any) -> str:
+    return escape(request.target.partition("?")[0])
+
+
+def _query(request: Any) -> str:
+    return escape(request.target.partition("?")[2])
+
+
+def _target(request: Any) -> str:
+    return escape(request.target)
+
+
+def _protocol(request: Any) -> str:
+    return f"HTTP/{request.http_version}"
+
+
+def _line_without_query(request: Any) -> str:
+    return f"{request.method} {request.target.partition('?')[0]} HTTP/{request.http_version}"
+
+
+_ENVIRON: Mapping[str, tuple[int, Any]] = {
+    "REQUEST_METHOD": (PART_METHOD, None),
+    "REQUEST_URI": (PART_OTHER, _target),
+    "RAW_URI": (PART_OTHER, _target),
+    "PATH_INFO": (PART_OTHER, _path),
+    "QUERY_STRING": (PART_OTHER, _query),
+    "SERVER_PROTOCOL": (PART_OTHER, _protocol),
+    "REMOTE_ADDR": (PART_HOST, None),
+    "REMOTE_PORT": (PART_OTHER, lambda request: request.client.rpartition(":")[2] or "-"),
+    "WSGI.URL_SCHEME": (PART_SCHEME, None),
 }
 
-_ATOMS: Mapping[str, Getter] = {
-    "h": lambda r: r.host or "-",
-    "l": lambda r: "-",
-    "u": _user,
-    "t": _time,
-    "r": lambda r: f"{r.method} {r.target} HTTP/{r.http_version}",
-    "R": lambda r: f"{r.method} {r.path} HTTP/{r.http_version}",
-    "s": lambda r: r.status,
-    "st": lambda r: phrase_of(r.status) or "-",
-    "S": lambda r: r.scheme,
-    "m": lambda r: r.method,
-    "U": lambda r: escape(r.path),
-    "Uq": lambda r: escape(r.target),
-    "q": lambda r: escape(r.query),
-    "H": lambda r: f"HTTP/{r.http_version}",
-    "b": lambda r: str(r.length) if r.length else "-",
-    "B": lambda r: r.length,
-    "f": _request_header("referer"),
-    "a": _request_header("user-agent"),
-    "T": lambda r: int(r.duration),
-    "D": lambda r: int(r.duration * 1e6),
-    "M": lambda r: int(r.duration * 1e3),
-    "L": lambda r: f"{r.duration:.6f}",
-    "p": lambda r: f"<{os.getpid()}>",
+_ATOMS: Mapping[str, tuple[int, Any]] = {
+    "h": (PART_HOST, None),
+    "l": (PART_TEXT, "-"),
+    "u": (PART_USER, _user),
+    "t": (PART_TIME, _clock),
+    "r": (PART_REQUEST_LINE, None),
+    "R": (PART_OTHER, _line_without_query),
+    "s": (PART_STATUS, None),
+    "st": (PART_STATUS_TEXT, lambda status: phrase_of(status) or "-"),
+    "S": (PART_SCHEME, None),
+    "m": (PART_METHOD, None),
+    "U": (PART_OTHER, _path),
+    "Uq": (PART_OTHER, _target),
+    "q": (PART_OTHER, _query),
+    "H": (PART_OTHER, _protocol),
+    "b": (PART_LENGTH_OR_DASH, None),
+    "B": (PART_LENGTH, None),
+    "f": (PART_REQUEST_FIELD, b"referer"),
+    "a": (PART_REQUEST_FIELD, b"user-agent"),
+    "T": (PART_OTHER, lambda request: str(int(request.duration))),
+    "D": (PART_OTHER, lambda request: str(int(request.duration * 1e6))),
+    "M": (PART_OTHER, lambda request: str(int(request.duration * 1e3))),
+    "L": (PART_DURATION, None),
+    "p": (PART_OTHER, lambda request: f"<{os.getpid()}>"),
 }
 
 _NUMBERS = frozenset("sBTDM")
-_NEED_HEADERS = frozenset(("u", "f", "a", "S"))
+_NEED_DURATION = frozenset("TDML")
+_NEED_HEADERS = frozenset((PART_USER, PART_SCHEME, PART_REQUEST_FIELD, PART_RESPONSE_FIELD))
 
 
 class LineFormat:
     """A parsed format. Raises ValueError, in one line, for an atom that is not known.
 
     Attributes:
-        needs_headers: whether the line cannot be made without the headers.
+        parts: what a line consists of, without its end; for a ``lines.PartsTemplate``.
+        needs_headers: whether the line cannot be made without the scheme and the headers.
+        needs_duration: whether it cannot be made without the duration.
     """
 
     def __init__(self, text: str) -> None:
+        self.parts: list[PartOf] = []
         self.needs_headers = False
-        self._getters: list[Getter] = []
+        self.needs_duration = False
         if "\n" in text or "\r" in text:
             raise ValueError("a line break is not allowed")
-        self._template = _PART.sub(self._take, text)
+        end = 0
+        for match in _PART.finditer(text):
+            self.parts.append((PART_TEXT, text[end : match.start()], None))
+            self.parts.append(self._part(*match.groups()))
+            end = match.end()
+        self.parts.append((PART_TEXT, text[end:], None))
 
-    def _take(self, match: re.Match[str]) -> str:
-        percent, atom, conversion, bad = match.groups()
+    def _part(self, percent: Optional[str], atom: Optional[str], conversion: str, bad: str) -> PartOf:
         if percent:
-            return "%%"
+            return PART_TEXT, "%", None
         if atom is None:
             raise ValueError(f"%{bad} is not of the form %(atom)s; a percent sign is written %%")
-        self._getters.append(self._getter(atom))
-        try:
-            ("%" + conversion) % (0 if atom in _NUMBERS else "-")
-        except (TypeError, ValueError):
-            raise ValueError(f"%({atom}){conversion} cannot be formatted so") from None
-        return "%" + conversion
+        kind, subject = _meaning(atom)
+        shape = _shape(atom, conversion)
+        self.needs_headers |= kind in _NEED_HEADERS
+        self.needs_duration |= atom in _NEED_DURATION
+        if kind == PART_TEXT and shape is not None:
+            return kind, shape(subject), None
+        return kind, subject, shape
 
-    def _getter(self, atom: str) -> Getter:
-        header = _HEADER.match(atom)
-        if header is None:
-            if atom not in _ATOMS:
-                known = " ".join([*_ATOMS, "{header}i", "{header}o", "{variable}e"])
-                raise ValueError(f"unknown atom %({atom})s, known are: {known}")
-            self.needs_headers |= atom in _NEED_HEADERS
-            return _ATOMS[atom]
-        name, kind = header.groups()
-        self.needs_headers |= kind != "e" or name.upper().startswith(("HTTP_", "WSGI."))
-        return {"i": _request_header, "o": _response_header, "e": _environ}[kind](name)
 
-    def render(self, request: Request) -> str:
-        """The line of a request, without a line end."""
-        return self._template % tuple([get(request) for get in self._getters])
+def _shape(atom: str, conversion: str) -> Optional[Callable[[str], str]]:
+    """What makes ``%5s`` of the text of an atom; None for ``%s``."""
+    is_number = atom in _NUMBERS
+    template = f"%{conversion}"
+    try:
+        template % (2**40 if is_number else "--")  # longer than the one character of %c
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"%({atom}){conversion} cannot be formatted so") from None
+    if conversion == "s":
+        return None
+    return lambda text: template % (int(text) if is_number else text)
+
+
+def _meaning(atom: str) -> tuple[int, Any]:
+    """The kind and the subject of an atom's ``lines.Part``."""
+    header = _HEADER.match(atom)
+    if header is None:
+        if atom not in _ATOMS:
+            known = " ".join([*_ATOMS, "{header}i", "{header}o", "{variable}e"])
+            raise ValueError(f"unknown atom %({atom})s, known are: {known}")
+        return _ATOMS[atom]
+    name, kind = header.groups()
+    if kind == "e":
+        return _variable(name)
+    return PART_REQUEST_FIELD if kind == "i" else PART_RESPONSE_FIELD, _field(name)
+
+
+def _variable(name: str) -> tuple[int, Any]:
+    """A variable of the WSGI environment that the request would have, or of the process's environment."""
+    upper = name.upper()
+    if upper.startswith("HTTP_"):
+        return PART_REQUEST_FIELD, _field(upper[5:].replace("_", "-"))
+    if upper in _ENVIRON:
+        return _ENVIRON[upper]
+    return PART_TEXT, escape(os.environ.get(name, os.environ.get(upper)) or "") or "-"
+
+
+def _field(name: str) -> bytes:
+    return name.lower().encode("latin-1", "replace")

@@ -197,14 +197,14 @@ class JSONFormatter(logging.Formatter):
 def json_time(created: float) -> str:
     """Seconds since the epoch as ``2026-11-21T03:46:00.123Z``."""
     second = int(created)
-    return _second_text(second) + _MILLISECONDS[int((created - second) * 1000)]
+    return f"{second_text(second)}.{int((created - second) * 1000):03d}Z"
 
 
-_MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
 _last_second: tuple[int, str] = (-1, "")
 
 
-def _second_text(second: int) -> str:
+def second_text(second: int) -> str:
+    """A second since the epoch as ``2026-11-21T03:46:00``."""
     global _last_second
     known, text = _last_second
     if known != second:

@@ -12,9 +12,10 @@ from contextlib import redirect_stdout
 
 import pytest
 
+from asgiserve import _stack
 from asgiserve.config import Config
 from asgiserve.logging import LOGGING_CONFIG, AccessFormatter, AccessLog, JSONFormatter, LineFormat
-from asgiserve.logging.atoms import Request
+from asgiserve.logging.atoms import escape
 
 from .serving import HTTP, Client, run, serving
 
@@ -33,9 +34,19 @@ def as_before():
         it.propagate, it.handlers[:] = propagate, handlers
 
 
-def render(text, headers=HEADERS, sent=SENT, client="1.2.3.4:5", target="/p/a%20b?x=1", length=12, status=200):
-    request = Request(client, "GET", target, "1.1", status, length, 1.234567, "https", headers, sent)
-    return LineFormat(text).render(request)
+@pytest.fixture
+def render(stack):
+    """Makes the line of a request in a format."""
+    lines = _stack.lines(stack)
+
+    def make(text, headers=HEADERS, sent=SENT, client="1.2.3.4:5", target="/p/a%20b?x=1", length=12, status=200):
+        request = lines.Request()
+        request.client, request.method, request.target, request.http_version = client, "GET", target, "1.1"
+        request.status, request.length, request.duration = status, length, 1.234567
+        request.scheme, request.headers, request.sent = "https", headers, sent
+        return lines.PartsTemplate(LineFormat(text).parts, escape).render(request)
+
+    return make
 
 
 @pytest.mark.parametrize(
@@ -74,10 +85,11 @@ def render(text, headers=HEADERS, sent=SENT, client="1.2.3.4:5", target="/p/a%20
         ("%({REMOTE_ADDR}e)s", "1.2.3.4"),
         ("%({no_such_variable}e)s", "-"),
         ("100%% %(s)-5s|", "100% 200  |"),
+        ("%(l)3s|%(h)9s|%(b).1s|%(a)r", "  -|  1.2.3.4|1|'curl/8'"),
         ("no atom", "no atom"),
     ],
 )
-def test_atoms(text, line):
+def test_atoms(render, text, line):
     assert render(text) == line
 
 
@@ -86,17 +98,17 @@ def test_all_atoms_are_known():
     LineFormat(" ".join(f"%({atom})s" for atom in ALL.split()))
 
 
-def test_time():
+def test_time(render):
     assert re.fullmatch(r"\[\d\d/[A-Z][a-z]{2}/20\d\d:\d\d:\d\d:\d\d [+-]\d{4}\]", render("%(t)s"))
 
 
-def test_what_is_not_there():
+def test_what_is_not_there(render):
     line = render("%(h)s %(b)s %(B)s %(st)s %(f)s %(a)s", client="", length=0, status=299, headers=[], sent=None)
     assert line == "- - 0 - - -"
     assert render("%(h)s", client="::1:80") == "::1"
 
 
-def test_process_environment(monkeypatch):
+def test_process_environment(render, monkeypatch):
     monkeypatch.setenv("APP_VERSION", 'v1 "x"\n')
     assert render("%({app_version}e)s") == render("%({APP_VERSION}e)s") == 'v1 \\"x\\"\\x0a'
 
@@ -113,12 +125,12 @@ def test_process_environment(monkeypatch):
         (b"Basic", "-"),
     ],
 )
-def test_user(header, user):
+def test_user(render, header, user):
     assert render("%(u)s", headers=[(b"authorization", header)]) == user
 
 
 @pytest.mark.parametrize("atom", ["a", "{user-agent}i", "{x-evil}o", "{HTTP_USER_AGENT}e"])
-def test_nothing_breaks_a_line(atom):
+def test_nothing_breaks_a_line(render, atom):
     evil = bytes(range(1, 256))
     line = render(f'"%({atom})s" end', headers=[(b"user-agent", evil)], sent=[(b"x-evil", evil)])
     assert line.isascii()
@@ -126,12 +138,13 @@ def test_nothing_breaks_a_line(atom):
     assert re.fullmatch(r'"(?:[^"\\]|\\["\\]|\\x[0-9a-f]{2})*" end', line)
 
 
-def test_a_backslash_in_a_target():
+def test_a_backslash_in_a_target(render):
     assert render('"%(U)s"', target="/a\\") == '"/a\\\\"'
 
 
 @pytest.mark.parametrize(
-    "bad", ["%(z)s", "%h", "%(h)d", "%(h", "%", "%({x}z)s", "%({}i)s", "%(a)s\n%(h)s", "%()s", "%(T)q"]
+    "bad",
+    ["%(z)s", "%h", "%(h)d", "%(h", "%", "%({x}z)s", "%({}i)s", "%(a)s\n%(h)s", "%()s", "%(T)q", "%(h)c", "%(s)c"],
 )
 def test_bad_formats(bad):
     with pytest.raises(ValueError, match=r"\A[^\n]+\Z"):
@@ -216,7 +229,7 @@ def test_both_formats_together(stack):
 # -- JSON
 
 
-def direct_and_formatted(*request):
+def direct_and_formatted(stack, *request):
     """A line that is written directly, and what the formatter makes of the record."""
     lines = []
     for other in (False, True):
@@ -225,7 +238,7 @@ def direct_and_formatted(*request):
             Config("main:app", log_format="json").configure_logging()
         access = logging.getLogger("asgiserve.access")
         access.handlers[:] = access.handlers[:1]
-        log = AccessLog(None)
+        log = AccessLog(None, stack=stack)
         if other:
             access.addFilter(_all_pass)
         try:
@@ -243,16 +256,16 @@ def _all_pass(record):
     return True
 
 
-def test_direct_json_is_like_formatted():
+def test_direct_json_is_like_formatted(stack):
     more = ("http", [(b"x-request-id", b'a"\xff')], None)
     for target in ("/", "/\\", "/\\n?a=%22"):
-        direct, formatted = direct_and_formatted("1.2.3.4:5", "GET", target, "1.1", 200, 3, 0.0012345678, more)
+        direct, formatted = direct_and_formatted(stack, "1.2.3.4:5", "GET", target, "1.1", 200, 3, 0.0012345678, *more)
         assert direct == formatted
         if platform.python_implementation() == "CPython":  # elsewhere a record's attributes have an order of their own
             assert list(direct) == list(formatted)
         assert direct["path"] == target
         assert direct["request_id"] == 'a"\xff'
-    direct, formatted = direct_and_formatted("", "GET", "/", "1.0", 404, 0, 0.0, ("http", [], []))
+    direct, formatted = direct_and_formatted(stack, "", "GET", "/", "1.0", 404, 0, 0.0, "http", [], [])
     assert direct == formatted
     assert "request_id" not in direct
 
