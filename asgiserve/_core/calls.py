@@ -12,3 +12,12 @@ def call(function: Any, argument: Any, keywords: "dict[str, Any]") -> Any:
 def bind(method: Any, instance: Any) -> Any:
     """Return `method`, which a class has defined, bound to an instance of that class or of one derived from it."""
     return MethodType(method, instance)
+
+
+def call_in(context: Any, function: Any, argument: Any) -> Any:
+    """Return `function(argument)`, called in `context`.
+
+    Raises:
+        RuntimeError: the context is in use.
+    """
+    return context.run(function, argument)

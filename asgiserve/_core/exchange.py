@@ -63,6 +63,8 @@ class Exchange(Source):
     def judge(self, task: Any) -> None:
         """Judge how the application's task ended."""
         self.task = None
+        if self.waiters is not None:
+            self.waiters.forget()
         try:
             error = exception_of(task)
         except CancelledError:

@@ -1,11 +1,13 @@
 """What `send()` and `receive()` return: awaitables that are done at once when nothing blocks.
 
-They implement the whole coroutine protocol, so that tasks, gather(), wait_for() and anyio take them. Who waits has a
-Waiter of its own: a cancelled one takes no other with it.
+They implement the whole coroutine protocol, so that tasks, gather(), wait_for() and anyio take them. The waiting is
+done by plain futures, one for each waiter: a cancelled one takes no other with it.
 """
 
-from asyncio import CancelledError, Future, current_task
+from asyncio import Future, Task
 from typing import Any, NoReturn, Optional
+
+from .calls import call_in
 
 
 class _NoLoop:
@@ -17,126 +19,68 @@ class _NoLoop:
         return False
 
 
-#: What a task that goes on at once finds in place of its Waiter: it has a short way to the result of a real future.
+#: What a task that goes on at once finds in place of the future that it waited for.
 _DONE: Any = Future(loop=_NoLoop())  # type: ignore[arg-type]
 _DONE.set_result(None)
 
 
-class Waiter:
-    """What one task waits for: as much of an asyncio.Future as a task asks for, and the power to let it go on at once.
+class Waiters:
+    """Tasks that are woken together. Whoever is woken looks again, and may have to wait again.
 
-    Attributes:
-        is_done: whether the task is woken.
+    Nearly always there is one task, and it waits again and again: it has the same future each time. wake_now() does
+    not end that future, but takes the task's callback from it and calls that, as the event loop would.
     """
 
-    __slots__ = ("is_done", "_asyncio_future_blocking", "_loop", "_callback", "_context", "_is_cancelled", "_message")
+    __slots__ = ("_loop", "_first", "_is_waiting", "_others", "_callback", "_context")
 
     def __init__(self, loop: Any) -> None:
-        self.is_done: bool = False
-        self._asyncio_future_blocking: bool = True  # the state in which a coroutine yields a future to its task
         self._loop: Any = loop
+        self._first: Any = None
+        self._is_waiting: bool = False  # a coroutine has got the first future, since all were woken
+        self._others: Optional[list[Any]] = None  # futures behind that one
+        # How a task was called back last; nearly always it is the next one too.
         self._callback: Any = None
         self._context: Any = None
-        self._is_cancelled: bool = False
-        self._message: Any = None  # the reason for that
 
-    # -- for the task
-
-    def get_loop(self) -> Any:
-        """Return the event loop."""
-        return self._loop
-
-    def add_done_callback(self, callback: Any, *, context: Any = None) -> None:
-        """Have `callback` called; there is one only, that of the task."""
-        self._callback = callback
-        self._context = context
-        if self.is_done:
-            self.wake()
-
-    def cancel(self, msg: Any = None) -> bool:
-        """Wake the task with CancelledError; False when it is woken already."""
-        if self.is_done:
-            return False
-        self._is_cancelled = True
-        self._message = msg
-        self.wake()
-        return True
-
-    def result(self) -> None:
-        """Raise CancelledError if that is why the task was woken."""
-        if self._is_cancelled:
-            raise CancelledError() if self._message is None else CancelledError(self._message)
-
-    # -- for who wakes it
-
-    def wake(self) -> None:
-        """Let the task go on, in the next turn of the loop."""
-        self.is_done = True
-        if self._callback is not None:
-            self._loop.call_soon(self._callback, self, context=self._context)
-
-    def is_waited_on(self) -> bool:
-        """Whether a task waits, and has not been woken."""
-        return self._callback is not None and not self.is_done
-
-    def wake_now(self) -> None:
-        """Let the task go on before this returns.
-
-        The Waiter is as new before the task goes on, which has let go of it by then: it may wait on it again.
-        """
-        callback = self._callback
-        context = self._context
-        self._callback = self._context = None
-        self._asyncio_future_blocking = True
-        try:
-            context.run(callback, _DONE)
-        except (SystemExit, KeyboardInterrupt) as error:
-            raise_soon(self._loop, error)
-
-
-class Waiters:
-    """Tasks that are woken together. Whoever is woken looks again, and may have to wait again."""
-
-    __slots__ = ("_loop", "_first", "_others", "_spare")
-
-    def __init__(self, loop: Any) -> None:
-        self._loop = loop
-        self._first: Optional[Waiter] = None
-        self._others: Optional[list[Waiter]] = None  # behind the first one; seldom is there more than that
-        self._spare: Optional[Waiter] = None  # may be used again
-
-    def add(self) -> Waiter:
-        """Return a Waiter for a coroutine to yield to its task."""
-        waiter = self._spare
-        if waiter is None or waiter.is_done:
-            waiter = Waiter(self._loop)
-        self._spare = None
-        if self._others is not None:
-            self._others = [other for other in self._others if not other.is_done]
-            self._others.append(waiter)
-        elif self._first is None or self._first.is_done:
-            self._first = waiter
+    def add(self) -> Any:
+        """Return a future in the state in which a coroutine yields it to its task."""
+        if self._is_waiting and (self._others is not None or not self._first.done()):
+            future = self._loop.create_future()
+            if self._others is None:
+                self._others = [future]
+            else:
+                self._others = [other for other in self._others if not other.done()]
+                self._others.append(future)
         else:
-            self._others = [waiter]
-        return waiter
+            if self._first is None or self._is_waiting:
+                self._first = self._loop.create_future()
+            self._is_waiting = True
+            future = self._first
+        future._asyncio_future_blocking = True
+        return future
 
     def wake(self) -> bool:
         """Wake all that wait now; return whether there was any."""
-        first = self._first
-        if first is None:
+        if not self._is_waiting:
             return False
         others = self._others
-        self._first = None
+        self._is_waiting = False
         self._others = None
-        woken = not first.is_done
-        if woken:
-            first.wake()
+        woken = self._wake(self._first)
         if others is not None:
-            for other in others:
-                if not other.is_done:
-                    other.wake()
+            for future in others:
+                if self._wake(future):
                     woken = True
         return woken
+
+    def _wake(self, future: Any) -> bool:
+        """Have the loop call back, in its next turn."""
+        if future is self._first:
+            self._first = None
+        if future.done():
+            return False
+        future.set_result(None)
+        return True
 
     def wake_now(self) -> bool:
         """Let all that wait now go on before this returns, unless the caller is a task itself.
@@ -144,26 +88,52 @@ class Waiters:
         Returns:
             whether there is any that has yet to go on.
         """
-        first = self._first
-        if first is None:
+        if not self._is_waiting:
             return False
-        if current_task(self._loop) is not None:
-            return self.wake()
         others = self._others
-        self._first = None
+        self._is_waiting = False
         self._others = None
-        self._wake_now(first)
+        woken = self._wake_now(self._first)
         if others is not None:
-            for other in others:
-                self._wake_now(other)
+            for future in others:
+                if self._wake_now(future):
+                    woken = True
+        return woken
+
+    def _wake_now(self, future: Any) -> bool:
+        callback = self._callback
+        if callback is None or not future.remove_done_callback(callback):
+            if not self._learn(future):
+                return self._wake(future)
+            callback = self._callback
+            future.remove_done_callback(callback)
+        context = self._context
+        try:
+            call_in(context, callback, _DONE)
+        except RuntimeError:
+            # A task is running, and no other one can within it.
+            future.add_done_callback(callback, context=context)
+            return self._wake(future)
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise_soon(self._loop, error)
         return False
 
-    def _wake_now(self, waiter: Waiter) -> None:
-        if waiter.is_waited_on():
-            self._spare = waiter
-            waiter.wake_now()
-        else:
-            waiter.is_done = True
+    def _learn(self, future: Any) -> bool:
+        """Learn how to call back the task that waits for `future`; False when that is not known."""
+        # Not all kinds of futures tell this, and who is no task may want to see the future done.
+        callbacks = getattr(future, "_callbacks", None)
+        if callbacks is None or len(callbacks) != 1:
+            return False
+        callback, context = callbacks[0]
+        if not isinstance(getattr(callback, "__self__", None), Task):
+            return False
+        self._callback = callback
+        self._context = context
+        return True
+
+    def forget(self) -> None:
+        """Let go of the last task, which has ended."""
+        self._callback = self._context = None
 
 
 class Step:

@@ -4,6 +4,7 @@ A twin because the language has no words for what is saved: the copy that `**key
 search for a method whose place is known.
 """
 
+from cpython.contextvars cimport PyContext_Enter, PyContext_Exit
 from cpython.object cimport PyObject_Call
 
 
@@ -25,3 +26,16 @@ cpdef call(function, argument, dict keywords):
 cpdef bind(method, instance):
     """Return `method`, which a class has defined, bound to an instance of that class or of one derived from it."""
     return bind_method(method, instance)
+
+
+cpdef call_in(context, function, argument):
+    """Return `function(argument)`, called in `context`.
+
+    Raises:
+        RuntimeError: the context is in use.
+    """
+    PyContext_Enter(context)
+    try:
+        return function(argument)
+    finally:
+        PyContext_Exit(context)

@@ -1,38 +1,30 @@
 cimport cython
 
-cdef object CancelledError, _DONE, current_task
+from asgiserve._speedups.calls cimport call_in
+
+cdef object Task, _DONE
 
 cdef class _NoLoop:
     pass
 
 @cython.final
-cdef class Waiter:
-    cdef readonly bint is_done
-    cdef public bint _asyncio_future_blocking
-    cdef object _loop
-    cdef object _callback
-    cdef object _context
-    cdef bint _is_cancelled
-    cdef object _message
-
-    cdef bint is_waited_on(self) noexcept
-    cdef wake(self)
-    cdef wake_now(self)
-
-@cython.final
 cdef class Waiters:
     cdef object _loop
-    cdef Waiter _first
+    cdef object _first
+    cdef bint _is_waiting
     cdef list _others
-    cdef Waiter _spare
+    cdef object _callback
+    cdef object _context
 
-    @cython.locals(waiter=Waiter, other=Waiter)
     cpdef add(self)
-    @cython.locals(first=Waiter, others=list, other=Waiter, woken=cython.bint)
+    @cython.locals(others=list, woken=cython.bint)
     cpdef bint wake(self) except -1
-    @cython.locals(first=Waiter, others=list, other=Waiter)
+    cdef bint _wake(self, future) except -1
+    @cython.locals(others=list, woken=cython.bint)
     cpdef bint wake_now(self) except -1
-    cdef _wake_now(self, Waiter waiter)
+    cdef bint _wake_now(self, future) except -1
+    cdef bint _learn(self, future) except -1
+    cpdef forget(self)
 
 cdef class Step:
     cpdef send(self, value)

@@ -1,7 +1,8 @@
-"""The two calls that have a twin in C."""
+"""The calls that have a twin in C."""
 
 from __future__ import annotations
 
+import contextvars
 from importlib import import_module
 
 import pytest
@@ -40,3 +41,23 @@ def test_bind_is_attribute_access(calls, exchange):
     assert bound([("type", "y")]) == {"type": "y"}
     with pytest.raises(TypeError):
         bound()
+
+
+def test_call_in_a_context(calls):
+    variable = contextvars.ContextVar("variable", default=0)
+    context = contextvars.copy_context()
+
+    def change(value):
+        variable.set(value)
+        if value > 1:
+            raise LookupError(value)
+        return variable.get()
+
+    assert calls.call_in(context, change, 1) == 1
+    assert (variable.get(), context[variable]) == (0, 1)
+    with pytest.raises(LookupError):
+        calls.call_in(context, change, 2)
+    assert (variable.get(), context[variable]) == (0, 2)
+    with pytest.raises(RuntimeError):
+        context.run(calls.call_in, context, change, 3)
+    assert context[variable] == 2

@@ -567,6 +567,27 @@ def test_awaitable_by_the_protocol(stack):
     run(stack, app, POST[:-3], POST[-3:])
 
 
+def test_future_that_no_task_waits_for_by_itself(stack):
+    """Who drives receive() by hand may do with its future what can be done with any."""
+    woken = []
+
+    async def app(scope, receive, send):
+        step = receive()
+        future = step.send(None)
+        future._asyncio_future_blocking = False
+        future.add_done_callback(woken.append)
+        await asyncio.wait({future}, timeout=10)
+        assert woken == [future]
+        assert future.result() is None
+        with pytest.raises(StopIteration) as caught:
+            step.send(None)
+        await hello(scope, receive, send)
+        return caught.value.value
+
+    _, message = run(stack, app, POST[:-5], POST[-5:])
+    assert message["body"] == b"hello"
+
+
 def test_errors_of_send_reach_a_task(stack):
     """A refused message raises to whoever sends it, also through a task."""
 
