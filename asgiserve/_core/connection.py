@@ -137,6 +137,7 @@ class HTTPConnection(Responder):
         self._has_ended = True
         if self._output.is_closing:
             return False
+        self._output.flush()  # the transport may close when this returns
         if self._cycle is not None:
             self._cycle.disconnect(False)
             self._read_deadline = inf

@@ -212,6 +212,7 @@ class FileTransfer:
             while part.left:
                 await Drained(self._output)
                 self._check()
+                self._output.flush()
                 if self._transport.get_write_buffer_size():
                     return  # it does not hand over everything: nothing must overtake the rest
                 if self._throttle is not None:

@@ -42,6 +42,7 @@ class Output:
         "_write",
         "_gathers",
         "_waiters",
+        "_is_deferred",
         "_corked",
         "_corked_more",
         "_corked_size",
@@ -60,6 +61,7 @@ class Output:
         self._write: Any = None  # its write()
         self._gathers: bool = False
         self._waiters: Optional[Waiters] = None
+        self._is_deferred: bool = False
         self._corked: Optional[bytes] = None  # the first piece that was collected
         self._corked_more: Optional[list[bytes]] = None  # all of them, where there are more
         self._corked_size: int = 0
@@ -84,32 +86,55 @@ class Output:
         self.is_corked = True
 
     def uncork(self) -> None:
-        """Write what was collected."""
-        self.is_corked = False
-        self._flush()
+        """Write what was collected, now or together with other connections."""
+        if self._is_deferred:
+            return
+        if self._corked is not None and self._state.batch.wants():
+            self.defer()
+        else:
+            self.is_corked = False
+            self.flush()
+
+    def defer(self) -> None:
+        """Collect what is written until the end of the loop's turn, or a little less."""
+        if not self._is_deferred:
+            self._is_deferred = self.is_corked = True
+            self._state.batch.add(self)
+
+    def release(self) -> None:
+        """The end of what defer() began."""
+        self._is_deferred = self.is_corked = False
+        self.flush()
 
     def write(self, data: bytes) -> None:
         """Write, or collect; nothing happens when the connection is closing."""
         if self.is_closing:
             return
-        if self.is_corked:
-            if self._corked is None:
-                self._corked = data
-            elif self._corked_more is None:
-                self._corked_more = [self._corked, data]
-            else:
-                self._corked_more.append(data)
-            self._corked_size += len(data)
-            if self._corked_size > CORK_LIMIT and not self._is_dead():
-                self._flush()
-        elif not self._is_dead():
-            self._put(data)
+        if not self.is_corked:
+            if self._is_dead():
+                return
+            if not self._state.batch.wants():
+                self._put(data)
+                return
+            self.defer()
+        self._collect(data)
+
+    def _collect(self, data: bytes) -> None:
+        if self._corked is None:
+            self._corked = data
+        elif self._corked_more is None:
+            self._corked_more = [self._corked, data]
+        else:
+            self._corked_more.append(data)
+        self._corked_size += len(data)
+        if self._corked_size > CORK_LIMIT and not self._is_dead():
+            self.flush()
 
     def write_pair(self, first: bytes, second: bytes) -> None:
         """Write both, one behind the other, without joining them where the transport can do that."""
         if self.is_closing or self._is_dead():
             return
-        self._flush()
+        self.flush()
         if self.is_paused:
             self._unwritten += len(first) + len(second)
         if self._gathers:
@@ -117,7 +142,8 @@ class Output:
         else:
             self._transport.write(first + second)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what was collected so far."""
         corked = self._corked
         if corked is not None:
             if self._corked_more is not None:
@@ -217,7 +243,7 @@ class Output:
         """Close when what was written has left."""
         if self.is_lost:
             return
-        self._flush()
+        self.flush()
         self.is_closing = True
         self._watch()
         self._transport.close()
@@ -227,7 +253,7 @@ class Output:
         """End our side and leave the other open; False when the transport cannot do that."""
         if not self._transport.can_write_eof():
             return False
-        self._flush()
+        self.flush()
         self.is_closing = True
         try:
             self._transport.write_eof()
@@ -239,7 +265,7 @@ class Output:
     def reset(self) -> None:
         """Reset the connection, which no peer takes for an orderly end; what it has not taken is lost."""
         if self._transport is not None:
-            self._flush()
+            self.flush()
             sock = self._transport.get_extra_info("socket")
             if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
                 try:

@@ -5,6 +5,7 @@ from email.utils import formatdate
 from math import inf
 from typing import Any, Optional
 
+from .batch import Batch
 from .calls import bind
 from .exchange import Exchange
 from .figures import Figures
@@ -64,6 +65,7 @@ class ServerState:
         "now",
         "stopping",
         "launcher",
+        "batch",
         "limits",
         "common",
         "root_path",
@@ -101,6 +103,7 @@ class ServerState:
         self.now: float = loop.time()
         self.stopping: bool = False
         self.launcher: Launcher = Launcher(loop, settings.reset_contextvars)
+        self.batch: Batch = Batch(loop, self.launcher.context, time.monotonic)
         self.limits: Limits = Limits(
             settings.limit_request_line,
             settings.limit_header_size,

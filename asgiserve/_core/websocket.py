@@ -187,6 +187,7 @@ class WebSocketSession(Exchange):
         Returns:
             False.
         """
+        self._output.flush()
         return False
 
     def connection_lost(self, error: Optional[Exception]) -> None:
@@ -459,10 +460,9 @@ class WebSocketSession(Exchange):
         codec = self._codec
         output = self._output
         assert codec is not None
-        if self._waiting and not output.is_corked:
+        if self._waiting:
             # The application has more to take, and perhaps to answer: the answers to a burst leave together.
-            output.cork()
-            self.loop.call_soon(self._flush, context=self._state.launcher.context)
+            output.defer()
         data = message.get("bytes")
         text = message.get("text")
         if data is None:
@@ -483,9 +483,6 @@ class WebSocketSession(Exchange):
             else:
                 output.write_pair(codec.encode_head(WS_BINARY, len(data)), data)
         return self._written()
-
-    def _flush(self) -> None:
-        self._output.uncork()
 
     def _written(self) -> Any:
         output = self._output

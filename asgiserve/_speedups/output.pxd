@@ -15,6 +15,7 @@ cdef class Output:
     cdef object _write
     cdef bint _gathers
     cdef Waiters _waiters
+    cdef bint _is_deferred
     cdef bytes _corked
     cdef list _corked_more
     cdef Py_ssize_t _corked_size
@@ -24,9 +25,12 @@ cdef class Output:
     cpdef attach(self, transport)
     cpdef cork(self)
     cpdef uncork(self)
+    cpdef defer(self)
+    cpdef release(self)
     cpdef write(self, bytes data)
     cpdef write_pair(self, bytes first, bytes second)
-    cdef _flush(self)
+    cdef _collect(self, bytes data)
+    cpdef flush(self)
     cdef _drop_corked(self)
     cdef _put(self, bytes data)
     cdef bint _is_dead(self) except -1

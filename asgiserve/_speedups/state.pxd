@@ -1,3 +1,4 @@
+from asgiserve._speedups.batch cimport Batch
 from asgiserve._speedups.calls cimport bind
 from asgiserve._speedups.exchange cimport Exchange
 from asgiserve._speedups.figures cimport Figures
@@ -26,6 +27,7 @@ cdef class ServerState:
     cdef public double now
     cdef public bint stopping
     cdef public Launcher launcher
+    cdef public Batch batch
     cdef public Limits limits
     cdef public CommonFields common
     cdef public str root_path
