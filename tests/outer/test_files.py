@@ -112,6 +112,46 @@ def test_sendfile_on_tcp(stack, loop, big, sends):
     assert sum(sends) == 6 * len(whole)
 
 
+class Company:
+    """Has everything that is written wait for the end of the turn, as if there were many connections."""
+
+    def __init__(self, server):
+        self._batch = server.state.batch
+        self._loop = asyncio.get_running_loop()
+        self._handle = None
+        self._come()
+
+    def _come(self):
+        self._batch.add(self)
+        self._handle = self._loop.call_soon(self._come)
+
+    def release(self):
+        pass
+
+    def leave(self):
+        self._handle.cancel()
+
+
+@posix
+def test_nothing_overtakes_what_waits_for_the_end_of_the_turn(stack, loop, big, sends):
+    whole = big.read_bytes()
+
+    async def main():
+        async with serving(Sender(big), http=HTTP[stack.name]) as server:
+            company = Company(server)
+            client = await Client.open(server)
+            for _ in range(3):
+                client.ask("/parts")
+                assert b"transfer-encoding: chunked" in await client.reader.readuntil(b"\r\n\r\n")
+                body = await read_chunked(client.reader)
+                assert body == b"first" + whole[: 5 * MIB + 1] + b"x" * MIB + whole[5 * MIB + 1 :]
+            await client.close()
+            company.leave()
+
+    run(main(), loop)
+    assert sum(sends) == 3 * len(whole)
+
+
 @posix
 @pytest.mark.parametrize("reason", [errno.EINVAL, errno.ENOSYS])
 def test_where_the_system_cannot(stack, loop, big, monkeypatch, reason):
