@@ -186,7 +186,7 @@ def test_a_limit_and_a_seat(board, loop, caplog):
             other.is_ahead(0)
             waiting.come(5)
             await until(lambda: len(worker.made) == 3 and "limit of 3 connections" in caplog.text)
-            assert worker.places.coming == 0
+            await until(lambda: worker.places.coming == 0)
             waiting.clients.pop(0).close()
             worker.made.pop(0).abort()
             await until(lambda: len(worker.made) == 3)
