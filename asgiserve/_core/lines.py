@@ -26,6 +26,9 @@ from .._consts import (
 from .textbuffer import TextBuffer
 from .wire import find_field
 
+#: Methods that are remembered: the log gets those of refused requests too, which can be any words.
+MANY_METHODS = 64
+
 
 class Request:
     """What is known of a request when its line is made.
@@ -158,13 +161,14 @@ class JSONTemplate(Template):
         text_of_second: returns the text of a second since the epoch.
     """
 
-    __slots__ = ("_message", "_text_of_second", "_second", "_opening", "_replies")
+    __slots__ = ("_message", "_text_of_second", "_second", "_opening", "_methods", "_replies")
 
     def __init__(self, message: Optional[Template], text_of_second: Any) -> None:
         self._message: Optional[Template] = message
         self._text_of_second: Any = text_of_second
         self._second: int = -1
         self._opening: str = ""
+        self._methods: dict[str, tuple[str, str]] = {}
         self._replies: dict[int, tuple[str, str]] = {}
 
     def add_to(self, text: TextBuffer, request: Request) -> None:
@@ -177,23 +181,20 @@ class JSONTemplate(Template):
         text.add(self._opening)
         text.add_number(int((now - second) * 1000.0), 3)
         text.add('Z","level":"INFO","logger":"asgiserve.access","message":"')
-        in_message, in_fields = self._reply(request.http_version, request.status)
+        method_in_message, method = self._around_method(request.method)
+        reply_in_message, reply = self._around_reply(request.http_version, request.status)
         if self._message is not None:
             text.add_json(self._message.render(request))
         else:
             text.add_json(request.client)
-            text.add(' - \\"')
-            text.add(request.method)
-            text.add(" ")
+            text.add(method_in_message)
             text.add_json(request.target)
-            text.add(in_message)
+            text.add(reply_in_message)
         text.add('","client":"')
         text.add_json(request.client)
-        text.add('","method":"')
-        text.add(request.method)
-        text.add('","path":"')
+        text.add(method)
         text.add_json(request.target)
-        text.add(in_fields)
+        text.add(reply)
         text.add_number(request.length, 1)
         text.add(',"duration":')
         text.add_decimal(request.duration)
@@ -204,14 +205,30 @@ class JSONTemplate(Template):
             text.add('"')
         text.add("}\n")
 
-    def _reply(self, version: str, status: int) -> "tuple[str, str]":
-        """Return what stands around version and status, in the message and among the fields; there are few."""
-        known = self._replies.get(status) if version == "1.1" else None
+    # A server sees few methods and status codes: what stands around them is put together once.
+
+    def _around_method(self, method: str) -> "tuple[str, str]":
+        """Return what stands between the client and the target, in the message and among the fields."""
+        known = self._methods.get(method)
         if known is None:
-            known = (f' HTTP/{version}\\" {status}', f'","http_version":"{version}","status":{status},"bytes":')
-            if version == "1.1":
-                self._replies[status] = known
+            known = (f' - \\"{method} ', f'","method":"{method}","path":"')
+            if len(self._methods) < MANY_METHODS:
+                self._methods[method] = known
         return known
+
+    def _around_reply(self, version: str, status: int) -> "tuple[str, str]":
+        """Return what stands behind the target, in the message and among the fields."""
+        if version != "1.1":
+            return reply_of(version, status)
+        known = self._replies.get(status)
+        if known is None:
+            known = self._replies[status] = reply_of(version, status)
+        return known
+
+
+def reply_of(version: str, status: int) -> "tuple[str, str]":
+    """Return what a JSONTemplate has for a version and a status code, in the message and among the fields."""
+    return f' HTTP/{version}\\" {status}', f'","http_version":"{version}","status":{status},"bytes":'
 
 
 class Part:
@@ -285,7 +302,7 @@ class PartsTemplate(Template):
         elif kind == PART_STATUS:
             text.add_number(request.status, 1)
         elif kind == PART_HOST:
-            text.add(host_of(request.client))
+            text.add_before(request.client or "-", ":")
         elif kind == PART_REQUEST_LINE:
             text.add(request.method)
             text.add(" ")
@@ -322,9 +339,3 @@ class PartsTemplate(Template):
         word = value.decode("latin-1") if value else "-"
         if not text.add_plain(word):
             text.add(self._escape(word))
-
-
-def host_of(client: str) -> str:
-    """Return a client's address without its port, or a dash."""
-    end = client.rfind(":")
-    return (client[:end] if end > 0 else client) or "-"

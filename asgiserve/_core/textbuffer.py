@@ -21,6 +21,10 @@ class TextBuffer:
         """Add `text` as it is."""
         self._pieces.append(text)
 
+    def add_before(self, text: str, mark: str) -> None:
+        """Add what stands in `text` before the last `mark`; all of it if that is nothing. `mark` is in ASCII."""
+        self._pieces.append(text.rpartition(mark)[0] or text)
+
     def add_number(self, number: int, width: int) -> None:
         """Add a number from 0 to 2^63-1 in decimal, with zeros before it up to `width` (at most 18) digits."""
         self._pieces.append(str(number).rjust(width, "0"))

@@ -7,6 +7,7 @@ cdef int PART_CLIENT, PART_DURATION, PART_HOST, PART_LENGTH, PART_LENGTH_OR_DASH
 cdef int PART_REQUEST_LINE, PART_RESPONSE_FIELD, PART_SCHEME, PART_STATUS, PART_STATUS_TEXT, PART_TEXT, PART_TIME
 cdef int PART_USER
 cdef object time
+cdef Py_ssize_t MANY_METHODS
 
 @cython.final
 cdef class Request:
@@ -50,11 +51,16 @@ cdef class JSONTemplate(Template):
     cdef object _text_of_second
     cdef long long _second
     cdef str _opening
+    cdef dict _methods
     cdef dict _replies
 
-    @cython.locals(now=double, second=cython.longlong, in_message=str, in_fields=str, request_id=str)
+    @cython.locals(now=double, second=cython.longlong, request_id=str)
+    @cython.locals(method_in_message=str, method=str, reply_in_message=str, reply=str)
     cdef int add_to(self, TextBuffer text, Request request) except -1
-    cdef tuple _reply(self, str version, int status)
+    cdef tuple _around_method(self, str method)
+    cdef tuple _around_reply(self, str version, int status)
+
+cpdef tuple reply_of(str version, int status)
 
 @cython.final
 cdef class Part:
@@ -77,6 +83,3 @@ cdef class PartsTemplate(Template):
     cdef int _add(self, TextBuffer text, Part part, Request request) except -1
     @cython.locals(word=str)
     cdef int _add_field(self, TextBuffer text, bytes value) except -1
-
-@cython.locals(end=cython.Py_ssize_t)
-cpdef str host_of(str client)

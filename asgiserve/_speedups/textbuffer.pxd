@@ -8,6 +8,7 @@ cdef class TextBuffer:
     cdef bint _is_ascii
 
     cpdef int add(self, str text) except -1
+    cpdef int add_before(self, str text, Py_UCS4 mark) except -1
     cpdef int add_number(self, long long number, int width) except -1
     cpdef int add_decimal(self, double number) except -1
     cpdef int add_json(self, str text) except -1

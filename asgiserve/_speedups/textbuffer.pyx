@@ -44,6 +44,18 @@ cdef class TextBuffer:
             return _put(self, <const char *>PyUnicode_DATA(text), PyUnicode_GET_LENGTH(text))
         return self._put_wide(text)
 
+    cpdef int add_before(self, str text, Py_UCS4 mark) except -1:
+        """Add what stands in `text` before the last `mark`; all of it if that is nothing. `mark` is in ASCII."""
+        cdef const char *data
+        cdef Py_ssize_t end
+        if not PyUnicode_IS_COMPACT_ASCII(text):
+            return self.add(text.rpartition(chr(mark))[0] or text)
+        data = <const char *>PyUnicode_DATA(text)
+        end = PyUnicode_GET_LENGTH(text) - 1
+        while end > 0 and data[end] != <char>mark:
+            end -= 1
+        return _put(self, data, end if end > 0 else PyUnicode_GET_LENGTH(text))
+
     cpdef int add_number(self, long long number, int width) except -1:
         """Add a number from 0 to 2^63-1 in decimal, with zeros before it up to `width` (at most 18) digits."""
         return _put_number(self, number, width)
@@ -135,8 +147,17 @@ cdef inline int _put(TextBuffer buffer, const char *data, Py_ssize_t size) excep
 cdef int _put_number(TextBuffer buffer, unsigned long long number, int width) except -1:
     cdef char digits[DIGITS]
     cdef int at = DIGITS
-    while number > 0 or DIGITS - at < width:
+    cdef unsigned int pair
+    while number >= 10:
+        pair = number % 100
+        number //= 100
+        at -= 2
+        digits[at] = c"0" + <char>(pair // 10)
+        digits[at + 1] = c"0" + <char>(pair % 10)
+    if number:
         at -= 1
-        digits[at] = c"0" + <char>(number % 10)
-        number //= 10
+        digits[at] = c"0" + <char>number
+    while DIGITS - at < width:
+        at -= 1
+        digits[at] = c"0"
     return _put(buffer, digits + at, DIGITS - at)

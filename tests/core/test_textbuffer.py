@@ -17,7 +17,9 @@ EXAMPLES = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 #: With lone surrogates, which no encoding of a stream has a form for.
-TEXTS = st.one_of(st.text(st.characters()), st.text(st.characters(max_codepoint=255)), st.text('az09 "\\~\x7f\t\n\x00'))
+TEXTS = st.one_of(
+    st.text(st.characters()), st.text(st.characters(max_codepoint=255)), st.text('az09: "\\~\x7f\t\n\x00')
+)
 NUMBERS = st.integers(0, 2**63 - 1)
 
 
@@ -54,12 +56,22 @@ def test_much_text(make):
         assert buffer.take() == "x" * 3 * size + "\u00e9"
 
 
-@pytest.mark.parametrize("number", [0, 7, 10, 99, 100, 999, 10**17, 10**18, 2**63 - 1])
+@pytest.mark.parametrize("number", [0, 7, 9, 10, 90, 99, 100, 101, 999, 1000, 12345, 10**17, 10**18, 2**63 - 1])
 @pytest.mark.parametrize("width", [1, 2, 3, 18])
 def test_numbers(make, number, width):
     buffer = make()
     buffer.add_number(number, width)
     assert buffer.take() == f"{number:0{width}d}"
+
+
+HOSTS = ["127.0.0.1:80", "::1:80", "unix", "", ":80", "a:", ":", "::", "h\u00e9:80", "\u00e9", ":\u00e9", "\u00e9:"]
+
+
+@pytest.mark.parametrize("text", HOSTS)
+def test_what_is_before_a_mark(make, text):
+    buffer = make()
+    buffer.add_before(text, ":")
+    assert buffer.take() == (text.rpartition(":")[0] or text)
 
 
 DECIMALS = [0.0, -0.0, 5e-7, 1.5e-6, 4.999999e-7, 0.5, 0.9999995, 0.99999949, 1.0000005, 2.5e-6, 1 / 3, 999999.9999995]
@@ -98,6 +110,7 @@ def test_both_stacks_collect_the_same(makers, pieces, width):
                 buffer.add_decimal(piece)
             else:
                 buffer.add(piece)
+                buffer.add_before(piece, ":")
                 buffer.add_json(piece)
                 buffer.add(str(buffer.add_plain(piece)))
         made.append(buffer.take())

@@ -121,6 +121,13 @@ def test_json(stacks, requests, line_format):
 DURATION = r'"duration":[^,}]+(?=[^"]*$|,"request_id":)'
 
 
+def test_json_of_more_methods_than_are_remembered(stack):
+    requests = [("", f"M{index % 100}", "/", "1.1", 200, 0, 0.0, "http", [], None) for index in range(300)]
+    lines = [json.loads(line) for line in logged(stack, JSONFormatter(), requests).splitlines()]
+    assert [line["method"] for line in lines] == [request[1] for request in requests]
+    assert [line["message"] for line in lines] == [f' - "{request[1]} / HTTP/1.1" 200' for request in requests]
+
+
 def without_time(line):
     assert re.match(r'\{"time":"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z",', line)
     return "{" + line[len('{"time":"2026-11-21T03:46:00.123Z",') :]
