@@ -14,6 +14,16 @@ COMPANY = 4
 MAX_AGE = 0.001
 
 
+class Deferred:
+    """What a Batch has wait."""
+
+    __slots__ = ()
+
+    def release(self) -> None:
+        """The wait is over."""
+        raise NotImplementedError
+
+
 class Batch:
     """The outputs of one event loop that have something to write at the end of the turn.
 
@@ -30,7 +40,7 @@ class Batch:
         self._loop = loop
         self._context = context
         self._clock = clock
-        self._outputs: list[Any] = []
+        self._outputs: list[Deferred] = []
         self._is_due: bool = False  # the loop is going to call back
         self._opened: float = 0.0  # when the first of the outputs came
         self._patience: int = PATIENCE
@@ -44,7 +54,7 @@ class Batch:
             return False
         return True
 
-    def add(self, output: Any) -> None:
+    def add(self, output: Deferred) -> None:
         """Have release() of `output` called, at the end of the turn or a little earlier."""
         if not self._is_due:
             self._is_due = True

@@ -7,6 +7,7 @@ import sys
 from math import inf
 from typing import Any, Optional
 
+from .batch import Deferred
 from .flow import Step, Waiters
 from .state import ServerState
 
@@ -20,7 +21,7 @@ CORK_LIMIT = 64 * 1024
 _LINGER_NOT = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
-class Output:
+class Output(Deferred):
     """Sends for one connection. attach() gives it the transport.
 
     Attributes:

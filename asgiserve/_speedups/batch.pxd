@@ -3,6 +3,9 @@ cimport cython
 cdef int COMPANY, PATIENCE
 cdef double MAX_AGE
 
+cdef class Deferred:
+    cpdef release(self)
+
 cdef class Batch:
     cdef object _loop
     cdef object _context
@@ -14,5 +17,6 @@ cdef class Batch:
 
     cpdef bint wants(self) noexcept
     @cython.locals(now=double)
-    cpdef add(self, output)
+    cpdef add(self, Deferred output)
+    @cython.locals(output=Deferred)
     cdef _release(self)

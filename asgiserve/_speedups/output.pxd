@@ -1,10 +1,11 @@
+from asgiserve._speedups.batch cimport Deferred
 from asgiserve._speedups.flow cimport Step, Waiters
 from asgiserve._speedups.state cimport ServerState
 
 cdef Py_ssize_t CORK_LIMIT
 cdef double inf
 
-cdef class Output:
+cdef class Output(Deferred):
     cdef readonly bint is_corked
     cdef readonly bint is_paused
     cdef readonly bint is_closing
@@ -26,7 +27,6 @@ cdef class Output:
     cpdef cork(self)
     cpdef uncork(self)
     cpdef defer(self)
-    cpdef release(self)
     cpdef write(self, bytes data)
     cpdef write_pair(self, bytes first, bytes second)
     cdef _collect(self, bytes data)

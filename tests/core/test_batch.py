@@ -21,23 +21,23 @@ def module(stack):
 PATIENCE, COMPANY = 63, 4
 
 
-class Out:
-    """In the place of an Output."""
+def deferred(module, released, error):
+    """What stands in the place of an Output."""
 
-    def __init__(self, released, error=None):
-        self.released = released
-        self.error = error
+    class Out(module.Deferred):
+        def release(self):
+            released.append(self)
+            if error is not None:
+                raise error
 
-    def release(self):
-        self.released.append(self)
-        if self.error is not None:
-            raise self.error
+    return Out()
 
 
 class Bench:
     """A batch on a loop and a clock that stand still."""
 
     def __init__(self, module):
+        self.module = module
         self.loop = FakeLoop()
         self.now = 1.0
         self.released = []
@@ -48,7 +48,7 @@ class Bench:
             assert not self.batch.wants()
 
     def add(self, error=None):
-        out = Out(self.released, error)
+        out = deferred(self.module, self.released, error)
         self.batch.add(out)
         return out
 
