@@ -32,9 +32,10 @@ def no_collector():
 
     Without logs too: what keeps log records keeps the tracebacks in them.
     """
-    gc.collect()
-    gc.disable()
     logging.disable()
+    gc.collect()
+    gc.collect()  # a task that has not ended lives on when it is collected, to say so
+    gc.disable()
     yield
     logging.disable(logging.NOTSET)
     gc.enable()
