@@ -84,7 +84,8 @@ def extensions() -> list[Extension]:
         if choice() == "require":
             raise SetupError(f"{VARIABLE}=require: there is no compiled stack for {platform.python_implementation()}")
         return []
-    flags = ["-O3", "-fvisibility=hidden"] if os.name != "nt" else []
+    # Whoever sets CFLAGS replaces Python's own, and with them -DNDEBUG: its headers are full of assertions.
+    flags = ["-O3", "-DNDEBUG", "-fvisibility=hidden"] if os.name != "nt" else []
     if sys.platform == "linux":
         flags.append("-fno-plt")  # Python binds all symbols as it loads an extension: a stub for later is a detour
     return [Extension(f"{PACKAGE}.{name}", [], extra_compile_args=flags) for name in sources()]

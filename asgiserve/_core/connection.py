@@ -17,6 +17,7 @@ from .filesend import FileTransfer
 from .flow import READY
 from .handshake import check_handshake
 from .head import RequestHead
+from .intake import INTAKE_SIZE, Intake, reads_with_a_copy
 from .output import Drained, Output
 from .reader import RequestReader
 from .responder import Responder
@@ -47,6 +48,7 @@ class HTTPConnection(Responder):
         "_reader",
         "_output",
         "_response",
+        "_intake",
         "_cycle",
         "_scheme",
         "_tls",
@@ -75,6 +77,7 @@ class HTTPConnection(Responder):
         self._reader: RequestReader = RequestReader(state.limits)
         self._output: Output = Output(state)
         self._response: ResponseWriter = ResponseWriter(self._output, state.common)
+        self._intake: Optional[Intake] = None  # made for the first large body
         self._cycle: Optional[HTTPCycle] = None
         self._scheme: str = "http"
         self._tls: Optional[dict[str, Any]] = None  # the ASGI `tls` extension
@@ -341,6 +344,8 @@ class HTTPConnection(Responder):
             # A little is taken in, so that the end of the connection is seen while the application works.
             pause = reader.input_size() >= INPUT_HIGH_WATER
         else:
+            if reader.body_left() >= INTAKE_SIZE:
+                self._take_in()
             pause = cycle.buffered >= BODY_HIGH_WATER and not cycle.is_woken
             is_due = not (pause or self._is_continue_due or self._has_ended)
             self._read_deadline = state.now + state.timeout_body if is_due else inf
@@ -350,6 +355,17 @@ class HTTPConnection(Responder):
                 self._transport.pause_reading()
             else:
                 self._transport.resume_reading()
+
+    def _take_in(self) -> None:
+        """Read the rest of a large body without a copy, where that makes a difference."""
+        if self._intake is None and reads_with_a_copy(self._transport):
+            self._intake = Intake(self, self._transport)
+        if self._intake is not None:
+            self._intake.begin()
+
+    def body_left(self) -> int:
+        """Bytes of the current request's body that are still to come; -1 when that is unknown."""
+        return self._reader.body_left()
 
     # -- a request
 

@@ -5,6 +5,7 @@ from asgiserve._speedups.filesend cimport FileTransfer
 from asgiserve._speedups.flow cimport Ready
 from asgiserve._speedups.handshake cimport check_handshake
 from asgiserve._speedups.head cimport RequestHead
+from asgiserve._speedups.intake cimport Intake, reads_with_a_copy
 from asgiserve._speedups.output cimport Drained, Output
 from asgiserve._speedups.reader cimport RequestReader
 from asgiserve._speedups.responder cimport Responder
@@ -15,7 +16,7 @@ from asgiserve._speedups.websocket cimport WebSocketSession
 
 cdef Ready READY
 cdef int BODY, BODY_END, END, NEED_DATA, REQUEST, REQUEST_END
-cdef Py_ssize_t BODY_HIGH_WATER, INPUT_HIGH_WATER, DRAIN_LIMIT
+cdef Py_ssize_t BODY_HIGH_WATER, INTAKE_SIZE, INPUT_HIGH_WATER, DRAIN_LIMIT
 cdef double LINGER_TIME, inf
 
 cdef class HTTPConnection(Responder):
@@ -24,6 +25,7 @@ cdef class HTTPConnection(Responder):
     cdef RequestReader _reader
     cdef Output _output
     cdef ResponseWriter _response
+    cdef Intake _intake
     cdef HTTPCycle _cycle
     cdef str _scheme
     cdef dict _tls
@@ -63,6 +65,8 @@ cdef class HTTPConnection(Responder):
     @cython.locals(cycle=HTTPCycle)
     cdef _start_request(self, RequestHead head, bint body_ended)
     cdef _launch(self)
+    cdef _take_in(self)
+    cpdef long long body_left(self) noexcept
     cdef _start_websocket(self, RequestHead head)
     cdef bint _is_last_response(self) except -1
     cdef _end_request(self)

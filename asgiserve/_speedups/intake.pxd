@@ -1,0 +1,20 @@
+cimport cython
+
+from asgiserve._speedups.block cimport Block
+
+cdef Py_ssize_t MIN_READ, MAX_READ
+
+cdef class Intake:
+    cdef object _connection
+    cdef object _transport
+    cdef Block _block
+    cdef Py_ssize_t _size
+    cdef bint _is_active
+
+    cpdef begin(self)
+    cdef _switch(self, protocol)
+    @cython.locals(left=cython.longlong)
+    cpdef get_buffer(self, Py_ssize_t size_hint)
+    cpdef buffer_updated(self, Py_ssize_t size)
+
+cpdef bint reads_with_a_copy(transport) except -1
