@@ -10,9 +10,9 @@ from .block import Block
 
 #: Bytes of a body, still to come, from which on it pays.
 INTAKE_SIZE = 128 * 1024
-#: Bytes that are asked for at a time.
+#: Bytes that are asked for at a time. More would have to be fetched from further than the processor's nearer caches.
 MIN_READ = 16 * 1024
-MAX_READ = 256 * 1024
+MAX_READ = 128 * 1024
 
 
 def reads_with_a_copy(transport: Any) -> bool:
@@ -21,22 +21,23 @@ def reads_with_a_copy(transport: Any) -> bool:
 
 
 class Intake:
-    """Takes the place of `connection` at its transport for the rest of a body.
+    """Takes the place of `connection` at its transport from the first large body to the first request without one.
 
-    It reads no byte beyond the body, and hands everything on to the connection as if that had been asked.
+    It reads no byte beyond a body, little of what comes then, and hands everything on to the connection.
     """
 
-    __slots__ = ("_connection", "_transport", "_block", "_size", "_is_active")
+    __slots__ = ("_connection", "_transport", "_block", "_size", "_left", "_is_active")
 
     def __init__(self, connection: Any, transport: Any) -> None:
         self._connection: Any = connection
         self._transport: Any = transport
         self._block: Block = Block()
         self._size: int = MAX_READ
+        self._left: int = 0  # of the body, before the last read
         self._is_active: bool = False
 
     def begin(self) -> None:
-        """Become the transport's protocol, until the body is complete."""
+        """Become the transport's protocol; the body that comes is large."""
         if not self._is_active:
             self._is_active = True
             self._size = MAX_READ
@@ -56,17 +57,18 @@ class Intake:
 
     def get_buffer(self, size_hint: int) -> Any:
         """Return where to read to."""
-        left = self._connection.body_left()
-        return self._block.view(min(self._size, left) if left > 0 else MIN_READ)
+        self._left = self._connection.body_left()
+        return self._block.view(min(self._size, self._left) if self._left > 0 else MIN_READ)
 
     def buffer_updated(self, size: int) -> None:
         """`size` bytes were read."""
         if size == self._size:
             self._size = min(size * 4, MAX_READ)
-        elif size * 4 < self._size:
+        elif size * 4 < self._size and self._left > self._size:
             self._size = max(self._size // 2, MIN_READ)  # a slow client: what is asked for is memory for a moment
         self._connection.data_received(self._block.take(size))
-        if self._connection.body_left() == 0:
+        left = self._connection.body_left()
+        if left < 0 or (left == 0 and self._left <= 0):
             self._is_active = False
             self._switch(self._connection)
 

@@ -10,7 +10,8 @@ from fakes import FakeTransport
 from harness import GET, request, respond, serve
 
 KIB = 1024
-MIN_READ, MAX_READ = 16 * KIB, 256 * KIB
+MIN_READ, MAX_READ = 16 * KIB, 128 * KIB
+COPIED_READ = 256 * KIB  # what uvloop reads at a time where it copies
 
 
 def module(stack, name):
@@ -82,7 +83,7 @@ class Transport(FakeTransport):
                 buffer[: len(piece)] = piece
                 self.protocol.buffer_updated(len(piece))
             else:
-                piece, data = data[:MAX_READ], data[MAX_READ:]
+                piece, data = data[:COPIED_READ], data[COPIED_READ:]
                 self.protocol.data_received(piece)
         return data
 
@@ -145,7 +146,34 @@ def test_a_large_body(stack, uvloop):
     reads = client.transport.reads
     assert max(reads) == MAX_READ
     assert sum(reads) < len(data)  # not a byte more than the body's rest
+
+
+def test_it_stays_for_the_next_large_body(stack, uvloop):
+    """Of a request that comes then, little is read in one piece with its head, and has to be copied."""
+    app = Counter()
+    client = serve(stack, app)
+    data = body_of(1024 * KIB)
+    for _ in range(3):
+        client.transport.reads.clear()
+        assert send(client, request("POST", "/", body=data)) == b""
+        assert client.transport.protocol is not client.conn
+    assert client.transport.reads[0] == MIN_READ
+    assert app.bodies == [summary(data)] * 3
+    send(client, GET)
     assert client.transport.protocol is client.conn
+    assert len(app.bodies) == 4
+    assert not client.transport.is_buffered
+
+
+def test_it_leaves_chunked_bodies_alone(stack, uvloop):
+    app = Counter()
+    client = serve(stack, app)
+    data = body_of(1024 * KIB)
+    send(client, request("POST", "/", body=data))
+    send(client, request("POST", "/", "Transfer-Encoding: chunked"))
+    assert client.transport.protocol is client.conn
+    send(client, b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data))
+    assert app.bodies == [summary(data)] * 2
 
 
 def test_one_after_the_other_on_a_connection(stack, uvloop):
