@@ -12,7 +12,8 @@
  * processes of the server, comma-separated, whose CPU time is read. With AUTHORITY, a file, the connections are TLS 1.3
  * and the certificate is checked; this needs a build with -DWITH_TLS.
  *
- * A server may close a connection if its response says so, or the request does; a new one takes its place.
+ * A connection ends behind a response if that says so, or the request does; a new one takes its place. This side closes
+ * it once the response is there, as most clients do.
  *
  * Under load this never sleeps: it asks epoll again and again. A thread that sleeps has to be woken by the server's
  * writes, and how dear that is depends on the machine and not on the server.
@@ -266,6 +267,10 @@ static void readable(struct connection *c)
             data_in(c, (size_t)n);
         else if (take_body(r, NULL, (size_t)n) == WHOLE)
             whole(c);
+        if (c->state == ENDING && (mode == FLAT || mode == RATE)) {
+            ended(c);
+            return;
+        }
         fill(c);
     } while (has_tls);
 }
