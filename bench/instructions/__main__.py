@@ -93,7 +93,7 @@ def main() -> int:
         prog="python -m bench.instructions", description="Count machine instructions per request. Needs valgrind."
     )
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--check", action="store_true", help=f"fail when a count has grown by over {LIMIT:.0%}: {FILE}")
+    what.add_argument("--check", action="store_true", help=f"fail when a count has grown by over {LIMIT:.0%}%: {FILE}")
     what.add_argument("--update", action="store_true", help=f"write {FILE}")
     parser.add_argument("--base", metavar="COMMIT", help="compare with this commit, not with the file")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -89,3 +90,11 @@ def test_the_commit_to_compare_with(tmp_path):
     commit()
     commit()
     assert ancestor.find(tmp_path) == second
+
+
+def test_help():
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.instructions", "--help"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "over 5%:" in done.stdout
