@@ -70,7 +70,8 @@ class Intake:
         left = self._connection.body_left()
         if left < 0 or (left == 0 and self._left <= 0):
             self._is_active = False
-            self._switch(self._connection)
+            protocol = self._transport.get_protocol()  # which may be a WebSocket by now
+            self._switch(self._connection if protocol is self else protocol)
 
     def eof_received(self) -> bool:
         """The client ended its side."""

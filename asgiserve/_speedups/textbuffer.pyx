@@ -29,6 +29,11 @@ for _code in range(256):
     _is_special[_code] = not 32 <= _code < 127 or _code == c'"' or _code == c"\\"
 
 
+cdef inline bint _is_narrow(str text) noexcept:
+    """Whether `text` is one byte of ASCII per character. None, which is not, fails where it is looked at further."""
+    return text is not None and PyUnicode_IS_COMPACT_ASCII(text)
+
+
 cdef class TextBuffer:
     """Collects text."""
 
@@ -40,7 +45,7 @@ cdef class TextBuffer:
 
     cpdef int add(self, str text) except -1:
         """Add `text` as it is."""
-        if PyUnicode_IS_COMPACT_ASCII(text):
+        if _is_narrow(text):
             return _put(self, <const char *>PyUnicode_DATA(text), PyUnicode_GET_LENGTH(text))
         return self._put_wide(text)
 
@@ -48,7 +53,7 @@ cdef class TextBuffer:
         """Add what stands in `text` before the last `mark`; all of it if that is nothing. `mark` is in ASCII."""
         cdef const char *data
         cdef Py_ssize_t end
-        if not PyUnicode_IS_COMPACT_ASCII(text):
+        if not _is_narrow(text):
             return self.add(text.rpartition(chr(mark))[0] or text)
         data = <const char *>PyUnicode_DATA(text)
         end = PyUnicode_GET_LENGTH(text) - 1
@@ -89,7 +94,7 @@ cdef class TextBuffer:
         cdef const unsigned char *data
         cdef Py_ssize_t size, index
         cdef unsigned char special = 0
-        if not PyUnicode_IS_COMPACT_ASCII(text):
+        if not _is_narrow(text):
             return False
         data = <const unsigned char *>PyUnicode_DATA(text)
         size = PyUnicode_GET_LENGTH(text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextvars import copy_context
-from importlib import import_module
 
 import pytest
 from fakes import ERRORS, FakeLoop
@@ -13,9 +12,8 @@ from core.apps import body, start
 
 
 @pytest.fixture
-def module(stack):
-    package = "_speedups" if stack.name == "compiled" else "_core"
-    return import_module(f"asgiserve.{package}.batch")
+def module(part):
+    return part("batch")
 
 
 PATIENCE, COMPANY = 63, 4

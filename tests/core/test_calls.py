@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import contextvars
-from importlib import import_module
 
 import pytest
 
 
 @pytest.fixture
-def calls(stack):
-    package = "_speedups" if stack.name == "compiled" else "_core"
-    return import_module(f"asgiserve.{package}.calls")
+def calls(part):
+    return part("calls")
 
 
 @pytest.fixture
-def exchange(stack):
-    package = "_speedups" if stack.name == "compiled" else "_core"
-    return import_module(f"asgiserve.{package}.exchange")
+def exchange(part):
+    return part("exchange")
 
 
 def test_call_hands_over_the_arguments(calls):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from importlib import import_module
 
 import pytest
 from fakes import FakeTransport
@@ -14,15 +13,11 @@ MIN_READ, MAX_READ = 16 * KIB, 128 * KIB
 COPIED_READ = 256 * KIB  # what uvloop reads at a time where it copies
 
 
-def module(stack, name):
-    return import_module(f"asgiserve.{'_speedups' if stack.name == 'compiled' else '_core'}.{name}")
-
-
 # -- the block
 
 
-def test_what_is_read_is_what_is_taken(stack):
-    block = module(stack, "block").Block()
+def test_what_is_read_is_what_is_taken(part):
+    block = part("block").Block()
     for size, used in ((10, 10), (100, 1), (100_000, 70_000), (1, 1), (300_000, 300_000)):
         view = memoryview(block.view(size))
         assert (len(view), view.readonly) == (size, False)
@@ -35,8 +30,8 @@ def test_what_is_read_is_what_is_taken(stack):
         assert hash(taken) == hash(data)
 
 
-def test_a_block_is_taken_once(stack):
-    block = module(stack, "block").Block()
+def test_a_block_is_taken_once(part):
+    block = part("block").Block()
     with pytest.raises((TypeError, ValueError)):
         block.take(1)
     block.view(10)
@@ -45,9 +40,9 @@ def test_a_block_is_taken_once(stack):
         block.take(3)
 
 
-def test_a_block_that_is_read_into_twice(stack):
+def test_a_block_that_is_read_into_twice(part):
     """A read that came to nothing: the next one begins again."""
-    block = module(stack, "block").Block()
+    block = part("block").Block()
     block.view(100)
     memoryview(block.view(10))[:] = b"0123456789"
     assert block.take(10) == b"0123456789"
@@ -68,6 +63,8 @@ class Transport(FakeTransport):
 
     def set_protocol(self, protocol):
         self.protocol = protocol
+        if hasattr(protocol, "get_buffer"):
+            self.buffered = protocol
 
     def resume_reading(self):
         self.is_buffered = hasattr(self.protocol, "get_buffer")
@@ -77,11 +74,11 @@ class Transport(FakeTransport):
         """Read all of `data` that the server wants to read now; return the rest."""
         while data and self._reading and not self.lost:
             if self.is_buffered:
-                buffer = self.protocol.get_buffer(65536)
+                buffer = self.buffered.get_buffer(65536)
                 self.reads.append(len(buffer))
                 piece, data = data[: len(buffer)], data[len(buffer) :]
                 buffer[: len(piece)] = piece
-                self.protocol.buffer_updated(len(piece))
+                self.buffered.buffer_updated(len(piece))
             else:
                 piece, data = data[:COPIED_READ], data[COPIED_READ:]
                 self.protocol.data_received(piece)
@@ -163,6 +160,39 @@ def test_it_stays_for_the_next_large_body(stack, uvloop):
     assert client.transport.protocol is client.conn
     assert len(app.bodies) == 4
     assert not client.transport.is_buffered
+
+
+def test_a_websocket_behind_a_large_body(stack, uvloop):
+    received = []
+
+    async def app(scope, receive, send):
+        if scope["type"] == "http":
+            await counter(scope, receive, send)
+            return
+        await receive()
+        await send({"type": "websocket.accept"})
+        while True:
+            message = await receive()
+            received.append(message)
+            if message["type"] == "websocket.disconnect":
+                return
+
+    counter = Counter()
+    client = serve(stack, app)
+    send(client, request("POST", "/", body=body_of(1024 * KIB)))
+    assert client.transport.is_buffered
+    fields = (
+        "Connection: upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: " + "A" * 22 + "==",
+    )
+    send(client, request("GET", "/", *fields))
+    send(client, b"\x81\x85\0\0\0\0hello")
+    send(client, b"\x88\x80\0\0\0\0")
+    assert [message.get("text") for message in received] == ["hello", None]
+    assert not client.transport.is_buffered
+    assert client.transport.protocol is not client.conn
 
 
 def test_it_leaves_chunked_bodies_alone(stack, uvloop):
