@@ -97,7 +97,7 @@ class Output(Deferred):
             self.flush()
 
     def defer(self) -> None:
-        """Collect what is written until the end of the loop's turn, or a little less."""
+        """Collect what is written until the end of the loop's turn, or a little less: it may be over at once."""
         if not self._is_deferred:
             self._is_deferred = self.is_corked = True
             self._state.batch.add(self)
@@ -111,14 +111,14 @@ class Output(Deferred):
         """Write, or collect; nothing happens when the connection is closing."""
         if self.is_closing:
             return
-        if not self.is_corked:
-            if self._is_dead():
-                return
-            if not self._state.batch.wants():
+        if self.is_corked:
+            self._collect(data)
+        elif not self._is_dead():
+            if self._state.batch.wants():
+                self._collect(data)
+                self.defer()
+            else:
                 self._put(data)
-                return
-            self.defer()
-        self._collect(data)
 
     def _collect(self, data: bytes) -> None:
         if self._corked is None:

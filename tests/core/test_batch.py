@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextvars import copy_context
 
 import pytest
 from fakes import ERRORS, FakeLoop
-from harness import GET, request, respond, serve
+from harness import EAGER, GET, request, respond, serve
 
 from core.apps import body, start
 
@@ -17,6 +18,8 @@ def module(part):
 
 
 PATIENCE, COMPANY = 63, 4
+
+eager = pytest.mark.skipif(not EAGER, reason="the application begins a turn later")
 
 
 def deferred(module, released, error):
@@ -146,6 +149,7 @@ def test_a_turn_of_requests_is_answered_together(stack):
         assert client.response("GET").body == b"hello"
 
 
+@eager
 def test_one_write_per_connection_and_turn(stack):
     async def app(scope, receive, send):
         await send(start())
@@ -164,6 +168,7 @@ def test_one_write_per_connection_and_turn(stack):
         assert client.transport.writes <= writes + 2
 
 
+@eager
 def test_the_end_of_the_client_comes_in_the_same_turn(stack):
     """eof_received() has the transport closed; nothing can be written after it."""
     clients = collecting(stack, hello)
@@ -173,6 +178,7 @@ def test_the_end_of_the_client_comes_in_the_same_turn(stack):
         assert client.response("GET").body == b"hello"
 
 
+@eager
 def test_close_does_not_wait(stack):
     for client in collecting(stack, hello):
         client.feed(request("GET", "/", "Connection: close"), run=False)
@@ -189,6 +195,7 @@ def test_connection_lost_before_the_end_of_the_turn(stack):
     assert all(client.closed and not client.output() for client in clients)
 
 
+@eager
 def test_shutdown_before_the_end_of_the_turn(stack):
     clients = collecting(stack, hello)
     for client in clients:
@@ -199,6 +206,7 @@ def test_shutdown_before_the_end_of_the_turn(stack):
     clients[0].loop.run_until_idle()
 
 
+@eager
 def test_a_large_body_does_not_wait(stack):
     async def app(scope, receive, send):
         await respond(send, b"x" * (1 << 20 if scope["path"] == "/large" else 1))
@@ -242,3 +250,31 @@ def test_tasks_that_answer_later_are_collected_too(stack):
     while not any(client.output() for client in clients):
         assert first.loop.run_once()
     assert all(client.response("GET").body == b"hello" for client in clients)
+
+
+@pytest.mark.parametrize("step", [0.0, 0.0004, 0.0007, 0.0011, 1.0])
+def test_streams_keep_their_order_however_long_a_turn_takes(stack, module, step):
+    """Each look at the clock finds that some time has passed, so that a wait is over early, or at once."""
+    now = [0.0]
+
+    def clock():
+        now[0] += step
+        return now[0]
+
+    async def app(scope, receive, send):
+        await send(start())
+        for number in range(50):
+            await send(body(b"%d," % number, True))
+            if number % 3:
+                await asyncio.sleep(0)
+        await send(body())
+
+    clients = [serve(stack, app)]
+    clients[0].state.batch = module.Batch(clients[0].loop, copy_context(), clock)
+    clients += [clients[0].connect() for _ in range(7)]
+    for client in clients:
+        client.feed(GET * 3, run=False)
+    clients[0].loop.run_until_idle()
+    whole = b"".join(b"%d," % number for number in range(50))
+    for client in clients:
+        assert [response.body for response in client.responses(["GET"] * 3)] == [whole] * 3
