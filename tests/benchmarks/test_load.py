@@ -66,11 +66,11 @@ class Server:
         self.listener.close()
 
 
-def load(server, tmp_path, mode="flat", request=REQUEST, body=BODY, depth=1, rate=0):
+def load(server, tmp_path, mode="flat", request=REQUEST, body=BODY, depth=1, rate=0, seconds=0.05):
     cpu = min(os.sched_getaffinity(0))
     (tmp_path / "request").write_bytes(request)
     (tmp_path / "body").write_bytes(body)
-    command = [program(SOURCE, "load"), mode, str(server.port), "3", str(depth), str(rate), "0.02", "0.05"]
+    command = [program(SOURCE, "load"), mode, str(server.port), "3", str(depth), str(rate), "0.02", str(seconds)]
     try:
         return run([*command, str(tmp_path / "request"), str(tmp_path / "body"), ""], cpu, 30)
     finally:
@@ -115,7 +115,9 @@ def test_a_server_may_close_if_it_says_so(answer, tmp_path):
 
 def test_a_server_may_close_if_it_was_told_to(tmp_path):
     server = Server(GOOD, None)
-    assert load(server, tmp_path, request=REQUEST[:-2] + b"Connection: close\r\n\r\n")["requests"] > 0
+    seen = load(server, tmp_path, request=REQUEST[:-2] + b"Connection: close\r\n\r\n", seconds=0.5)
+    assert seen["requests"] > 0
+    assert seen["reopened"] > 0
     assert server.accepted > 3
 
 
