@@ -60,14 +60,16 @@ class Server:
     gracefully, from any thread; setting ``force_exit`` stops it without waiting for requests. ``servers`` lists the
     objects that accept connections, each with ``sockets``. ``state`` is the stack's ServerState. ``stuck`` (int)
     counts the tasks and threads that would not end and were left behind. Without ``handles_signals`` (bool) signals are
-    left to those who run the server. With ``lingers`` (bool) others serve the same clients, as far as the server can
-    know, and ``should_exit`` leaves these their time: see :meth:`order`.
+    left to those who run the server. With ``ends_process`` (bool) those that come after the end are ignored, as
+    the process is to end with the server. With ``lingers`` (bool) others serve the same clients, as far as the server
+    can know, and ``should_exit`` leaves these their time: see :meth:`order`.
 
     `link` is how a worker process talks with its parent; with one, the sockets and their address are the parent's
     business, and so are the signals that a terminal sends to all processes.
     """
 
     handles_signals = True
+    ends_process = False
     lingers = False
 
     def __init__(self, config: Config, link: Optional[WorkerLink] = None) -> None:
@@ -452,6 +454,8 @@ class Server:
             yield
         finally:
             for number, handler in earlier:
+                if self.ends_process:
+                    handler = signal.SIG_IGN  # it is ending already; an exception in the middle of that helps nobody
                 # None: a handler that was not set from Python, which Python cannot put back.
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
 

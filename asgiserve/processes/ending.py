@@ -22,6 +22,7 @@ MARGIN = 5.0
 def serve_and_exit(server: Server, sockets: Optional[Sequence[socket.socket]] = None) -> NoReturn:
     """Runs the server, then ends the process: with status 0 after a graceful stop, 3 when the server did not start."""
     status = 0
+    server.ends_process = True
     try:
         server.run(sockets)
     except KeyboardInterrupt:

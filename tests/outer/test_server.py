@@ -848,6 +848,25 @@ def test_a_signal_stops_the_server_and_handlers_come_back(loop, number):
 
 
 @posix
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_behind_the_end_of_a_process_is_too_late(loop, number):
+    """An exception in the middle of the loop's clean-up would make another exit status of it."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+
+        async def main():
+            async with serving(App()) as server:
+                server.ends_process = True
+            os.kill(os.getpid(), number)
+
+        run(main(), loop)
+        assert {signal.getsignal(each) for each in before} == {signal.SIG_IGN}
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+@posix
 def test_a_second_signal_hurries_and_a_third_even_more(loop, log):
     async def main():
         app = App()
