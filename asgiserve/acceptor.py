@@ -20,6 +20,8 @@ logger = logging.getLogger("asgiserve.error")
 
 _CHECK = 0.01
 """Seconds between two looks for a free place while there is none."""
+_AT_ONCE = 16
+"""Connections that are accepted before others are looked at."""
 _YIELD = 0.001
 """Seconds for which a connection is left to processes that have fewer."""
 _SILENCE = 60.0
@@ -66,14 +68,20 @@ class Places:
 
 
 async def accept_from(
-    loop: asyncio.AbstractEventLoop, sock: socket.socket, connect: Callable[[], Any], backlog: int, places: Places
+    loop: asyncio.AbstractEventLoop,
+    sock: socket.socket,
+    connect: Callable[[], Any],
+    backlog: int,
+    places: Places,
+    reactor: Any = None,
 ) -> Any:
     """Starts accepting connections from the listening socket `sock`; `connect` makes the protocol of a connection.
 
+    With a `reactor` (the stack's ``Reactor``) that one reads and writes what is accepted, otherwise the loop does.
     Returns an ``asyncio.Server`` or :class:`Acceptor`.
     """
-    if places.limit is not None or places.is_shared:
-        return Acceptor(loop, sock, connect, places)
+    if places.limit is not None or places.is_shared or reactor is not None:
+        return Acceptor(loop, sock, connect, places, reactor)
     if sock.family != getattr(socket, "AF_UNIX", None):
         return await loop.create_server(connect, sock=sock, backlog=backlog)
     options: dict[str, Any] = {"sock": sock, "backlog": backlog}
@@ -115,10 +123,16 @@ class Entrance:
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, connect: Callable[[], Any], backlog: int, places: Places
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connect: Callable[[], Any],
+        backlog: int,
+        places: Places,
+        reactor: Any = None,
     ) -> None:
         self.servers: list[Any] = []
         self._loop = loop
+        self._reactor = reactor
         self._connect = connect
         self._backlog = backlog
         self._places = places
@@ -128,7 +142,7 @@ class Entrance:
 
     async def open(self, sock: socket.socket) -> Any:
         """Starts accepting from a listening socket; returns what does so."""
-        server = await accept_from(self._loop, sock, self._connect, self._backlog, self._places)
+        server = await accept_from(self._loop, sock, self._connect, self._backlog, self._places, self._reactor)
         self.servers.append(server)
         return server
 
@@ -156,22 +170,34 @@ class Entrance:
 
 
 class Acceptor:
-    """Accepts from the listening socket `sock` while there are `places`, one connection each time the loop goes round.
+    """Accepts from the listening socket `sock` while there are `places`, a few connections each time the loop goes
+    round: one, where the loop serves them or others accept too.
 
-    `connect` makes the protocol of a connection. ``sockets`` and :meth:`close` are as in ``asyncio.Server``; the rest
-    of the connections waits in the socket's backlog, or is accepted by another process that has the socket too.
+    `connect` makes the protocol of a connection, and the `reactor` serves it, or without one the loop.
+    ``sockets`` and :meth:`close` are as in ``asyncio.Server``; the rest of the connections waits in the socket's
+    backlog, or is accepted by another process that has the socket too.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, connect: Callable[[], Any], places: Places
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        connect: Callable[[], Any],
+        places: Places,
+        reactor: Any = None,
     ) -> None:
         self._loop = loop
+        self._reactor = reactor
+        self._watcher = loop if reactor is None else reactor
         self._sock = sock
         self._connect = connect
         self._places = places
         self._coming: set[asyncio.Task[None]] = set()
         self._timer: Optional[asyncio.TimerHandle] = None
         self._is_closed = False
+        sock.setblocking(False)
+        if reactor is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections have it from their listener
         self._watch()
 
     @property
@@ -191,7 +217,7 @@ class Acceptor:
         if self._timer is not None:
             self._timer.cancel()
         else:
-            self._loop.remove_reader(self._sock)
+            self._watcher.remove_reader(self._sock.fileno())
         self._sock.close()
         self._places.close()
 
@@ -203,7 +229,7 @@ class Acceptor:
     def _watch(self) -> None:
         self._timer = None
         try:
-            self._loop.add_reader(self._sock, self._look)
+            self._watcher.add_reader(self._sock.fileno(), self._look)
         except NotImplementedError:  # the proactor loop of Windows
             self._timer = self._loop.call_later(_CHECK, self._watch)
             self._look()
@@ -213,7 +239,7 @@ class Acceptor:
         if self._timer is not None:
             self._timer.cancel()
         else:
-            self._loop.remove_reader(self._sock)
+            self._watcher.remove_reader(self._sock.fileno())
         self._timer = self._loop.call_later(seconds, then)
 
     def _look(self) -> None:
@@ -232,6 +258,26 @@ class Acceptor:
             self._accept()  # nobody else has: they are busy
 
     def _accept(self) -> None:
+        if self._reactor is None:
+            self._accept_for_loop()
+        else:
+            self._accept_for_reactor()
+
+    def _accept_for_reactor(self) -> None:
+        for _ in range(1 if self._places.is_shared else _AT_ONCE):
+            try:
+                self._reactor.accept(self._sock, self._connect)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as exc:
+                self._recover(exc)
+                return
+            except Exception:
+                logger.exception("A connection could not be set up")
+            if not self._places.is_free():
+                return
+
+    def _accept_for_loop(self) -> None:
         # Nothing comes between the look for a place and this: the place cannot go to another listening socket.
         try:
             sock, _ = self._sock.accept()

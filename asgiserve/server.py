@@ -84,6 +84,7 @@ class Server:
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._listeners: Optional[Listeners] = None
         self._entrance: Optional[Entrance] = None
+        self._reactor: Any = None
         self._link = link
         # Who is told how the server is doing: by default nobody, as for a server that was given its sockets by others.
         self._supervisor: Any = Notifier({}) if link is None else link
@@ -182,6 +183,8 @@ class Server:
             finally:
                 if self._ticker is not None:
                     self._ticker.cancel()
+                if self._reactor is not None:
+                    self._reactor.close()
                 if self._access_log is not None:
                     self._access_log.close()
                 self._tell_figures()
@@ -336,7 +339,8 @@ class Server:
             listeners.listen(config.backlog)
             seat = None if self._link is None else self._link.seat
             places = Places(self.state.connections, config.limit_connections, seat)
-            self._entrance = Entrance(loop, self._connector(), config.backlog, places)
+            self._reactor = _stack.reactor(config.stack, loop)
+            self._entrance = Entrance(loop, self._connector(), config.backlog, places, self._reactor)
             self.servers = self._entrance.servers
             for sock in listeners.sockets:
                 await self._entrance.open(sock)

@@ -1,12 +1,14 @@
 """Intake: the protocol of a connection while a large body comes in.
 
-uvloop reads into memory of its own and copies from there; with a buffered protocol it reads into ours. That costs a
-call more for each read, so it is for large bodies only. The transports of asyncio need no copy in any case.
+Our own transports and uvloop's read into memory of their own and copy from there; with a buffered protocol they read
+into that one's. That costs a call more for each read, so it is for large bodies only. The transports of asyncio need no
+copy in any case.
 """
 
 from typing import Any, Optional
 
 from .block import Block
+from .transport import Transport
 
 #: Bytes of a body, still to come, from which on it pays.
 INTAKE_SIZE = 128 * 1024
@@ -17,7 +19,7 @@ MAX_READ = 128 * 1024
 
 def reads_with_a_copy(transport: Any) -> bool:
     """Whether `transport` is one of those that an Intake is good for."""
-    return type(transport).__module__.startswith("uvloop")
+    return type(transport) is Transport or type(transport).__module__.startswith("uvloop")
 
 
 class Intake:
@@ -47,7 +49,7 @@ class Intake:
         transport = self._transport
         if transport.is_closing():
             return
-        # uvloop looks at the kind of a protocol when it begins to read.
+        # uvloop looks at the kind of a protocol when it begins to read; to our own transports it is all the same.
         is_reading = transport.is_reading()
         if is_reading:
             transport.pause_reading()

@@ -10,6 +10,7 @@ from typing import Any, Optional
 from .batch import Deferred
 from .flow import Step, Waiters
 from .state import ServerState
+from .transport import Transport
 
 if sys.platform != "win32":
     from fcntl import ioctl
@@ -40,6 +41,7 @@ class Output(Deferred):
         "deadline",
         "_state",
         "_transport",
+        "_own",
         "_write",
         "_gathers",
         "_waiters",
@@ -59,6 +61,7 @@ class Output(Deferred):
         self.deadline: float = inf
         self._state: ServerState = state
         self._transport: Any = None
+        self._own: Optional[Transport] = None  # the same one, where it is of ours
         self._write: Any = None  # its write()
         self._gathers: bool = False
         self._waiters: Optional[Waiters] = None
@@ -72,10 +75,12 @@ class Output(Deferred):
     def attach(self, transport: Any) -> None:
         """Take the transport to write to."""
         self._transport = transport
+        self._own = transport if type(transport) is Transport else None
         self._write = transport.write
         # The writelines() of asyncio's own transports, from Python 3.12 on, never asks to pause. Those of ours do.
         self._gathers = (
-            type(transport).__module__.startswith("uvloop")
+            self._own is not None
+            or type(transport).__module__.startswith("uvloop")
             or transport.get_extra_info("tls_extension") is not None
             or transport.get_extra_info("throttle") is not None
         )
@@ -161,11 +166,14 @@ class Output(Deferred):
     def _put(self, data: bytes) -> None:
         if self.is_paused:
             self._unwritten += len(data)
-        self._write(data)
+        if self._own is not None:
+            self._own.write(data)
+        else:
+            self._write(data)
 
     def _is_dead(self) -> bool:
         """Whether a write has failed and connection_lost() has yet to come: who writes on and on has to be told."""
-        if self._transport.is_closing():
+        if self._own.is_closing() if self._own is not None else self._transport.is_closing():
             self.is_closing = self.is_lost = True
         return self.is_lost
 

@@ -1,6 +1,7 @@
 cimport cython
 
 from asgiserve._speedups.block cimport Block
+from asgiserve._speedups.transport cimport Transport
 
 cdef Py_ssize_t MIN_READ, MAX_READ
 

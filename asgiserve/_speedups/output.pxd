@@ -1,6 +1,7 @@
 from asgiserve._speedups.batch cimport Deferred
 from asgiserve._speedups.flow cimport Step, Waiters
 from asgiserve._speedups.state cimport ServerState
+from asgiserve._speedups.transport cimport Transport
 
 cdef Py_ssize_t CORK_LIMIT
 cdef double inf
@@ -13,6 +14,7 @@ cdef class Output(Deferred):
     cdef readonly double deadline
     cdef ServerState _state
     cdef object _transport
+    cdef Transport _own
     cdef object _write
     cdef bint _gathers
     cdef Waiters _waiters

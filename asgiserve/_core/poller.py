@@ -1,0 +1,142 @@
+"""Poller: which sockets are ready, and the system calls on them. The pure twin of `_speedups/poller.pyx`.
+
+Linux only, as epoll is. Sockets are numbers here, and none of them blocks: what cannot be done at once says so.
+"""
+
+import os
+import select
+import socket
+from typing import Any, Optional
+
+#: Whether this system has what the module is about.
+HAS_POLLER = hasattr(select, "epoll")
+
+#: What a socket can be ready for; the numbers of EPOLLIN and EPOLLOUT.
+READABLE = 1
+WRITABLE = 4
+#: Sockets that one wait() tells of.
+MAX_READY = 128
+
+
+class Poller:
+    """An epoll instance.
+
+    Raises:
+        OSError: the system gives none.
+    """
+
+    __slots__ = ("_epoll", "_ready")
+
+    def __init__(self) -> None:
+        self._epoll: Any = select.epoll()
+        self._ready: list[tuple[int, int]] = []
+
+    def fileno(self) -> int:
+        """The descriptor, which is readable when any socket is ready."""
+        number: int = self._epoll.fileno()
+        return number
+
+    def watch(self, fd: int, before: int, after: int) -> None:
+        """Watch `fd` for `after` in place of `before`, each a sum of READABLE and WRITABLE; 0 is not to watch it.
+
+        Raises:
+            OSError: the system does not take that.
+        """
+        if before == after:
+            return
+        if before == 0:
+            self._epoll.register(fd, after)
+        elif after == 0:
+            self._epoll.unregister(fd)
+        else:
+            self._epoll.modify(fd, after)
+
+    def wait(self) -> int:
+        """Look what is ready now, and return the number of sockets that are."""
+        self._ready = self._epoll.poll(0, MAX_READY)
+        return len(self._ready)
+
+    def ready_fd(self, index: int) -> int:
+        """The socket."""
+        return self._ready[index][0]
+
+    def ready_events(self, index: int) -> int:
+        """What it is ready for. Any other number than the two means that something has happened to the connection."""
+        return self._ready[index][1]
+
+    def close(self) -> None:
+        """End it; nothing is watched any more."""
+        self._epoll.close()
+
+
+def receive(fd: int, size: int) -> Optional[bytes]:
+    """Return up to `size` bytes, none at the end of the input; None when nothing has come.
+
+    Raises:
+        OSError: the connection has failed.
+    """
+    try:
+        return os.read(fd, size)
+    except (BlockingIOError, InterruptedError):
+        return None
+
+
+def receive_into(fd: int, buffer: Any) -> int:
+    """Read into a writable buffer; return the number of bytes, 0 at the end of the input, -1 when nothing has come.
+
+    Raises:
+        OSError: the connection has failed.
+    """
+    try:
+        return os.readv(fd, [buffer])
+    except (BlockingIOError, InterruptedError):
+        return -1
+
+
+def send(fd: int, data: bytes) -> int:
+    """Return the number of bytes of `data` that were taken.
+
+    Raises:
+        OSError: the connection has failed.
+    """
+    try:
+        return os.write(fd, data)
+    except (BlockingIOError, InterruptedError):
+        return 0
+
+
+def send_pieces(fd: int, pieces: "list[bytes]", start: int) -> int:
+    """Return the number of bytes that were taken of `pieces`, at most 64, the first one from `start` on.
+
+    Raises:
+        OSError: the connection has failed.
+    """
+    try:
+        return os.writev(fd, [memoryview(pieces[0])[start:], *pieces[1:]])
+    except (BlockingIOError, InterruptedError):
+        return 0
+
+
+def accept(listener: socket.socket) -> "tuple[int, Any]":
+    """Take a connection that waits at `listener`; return its socket, which does not block, and its address.
+
+    Raises:
+        BlockingIOError: none waits.
+        OSError: it could not be taken.
+    """
+    connection, address = listener.accept()
+    connection.setblocking(False)
+    return connection.detach(), address
+
+
+def local_address(fd: int, family: int) -> Any:
+    """Return our own address, as `socket` has it.
+
+    Raises:
+        OSError: there is none any more.
+    """
+    borrowed = socket.socket(family, socket.SOCK_STREAM, 0, fileno=fd)
+    try:
+        return borrowed.getsockname()
+    finally:
+        borrowed.detach()

@@ -1,0 +1,523 @@
+"""Transport: the connections of one event loop, read and written by ourselves.
+
+The transports of an event loop are made for every use, and it calls back for each event on each of them. Here the loop
+watches one epoll instance in place of all sockets and calls back once for all that are ready. What is seen of a
+Transport is as in asyncio; TLS, limits on the rate and the like are protocols on top of it. Linux only, as epoll is:
+see `is_supported()`.
+"""
+
+import os
+import socket
+from collections import deque
+from contextvars import copy_context
+from typing import Any, Optional
+
+from .poller import HAS_POLLER, READABLE, WRITABLE, Poller, accept, local_address, receive, receive_into
+from .poller import send as send_bytes
+from .poller import send_pieces
+
+#: Bytes that one read brings at the most.
+READ_SIZE = 256 * 1024
+#: Bytes that wait to be sent before the protocol is told to write no more.
+HIGH_WATER = 64 * 1024
+#: Pieces of them that are sent at once.
+MAX_PIECES = 64
+
+
+def is_supported() -> bool:
+    """Whether this system has what a Reactor needs; an event loop may lack it all the same."""
+    return HAS_POLLER
+
+
+class Watched:
+    """What a Reactor watches a socket for."""
+
+    __slots__ = ()
+
+    def on_ready(self, events: int) -> None:
+        """The socket is ready for `events`."""
+        raise NotImplementedError
+
+
+class Callback(Watched):
+    """Calls a function whenever a socket is readable."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Any) -> None:
+        self._function: Any = function
+
+    def on_ready(self, events: int) -> None:
+        """The socket is readable, or it is broken."""
+        self._function()
+
+
+class Reactor:
+    """Watches sockets for `loop`, which calls back for all that are ready together.
+
+    Raises:
+        OSError: the system has no epoll instance for it.
+        NotImplementedError: the loop cannot watch one.
+    """
+
+    __slots__ = ("loop", "_poller", "_watched", "_ended", "_is_in_turn", "_is_end_due", "_context")
+
+    def __init__(self, loop: Any) -> None:
+        self.loop: Any = loop
+        self._poller: Poller = Poller()
+        self._watched: dict[int, Watched] = {}
+        self._ended: list[Transport] = []  # those whose protocols are to be told
+        self._is_in_turn: bool = False
+        self._is_end_due: bool = False  # the loop is going to call back for them
+        self._context: Any = copy_context()  # not that of an application, in which a transport may end
+        loop.add_reader(self._poller.fileno(), self._turn)
+
+    def accept(self, listener: socket.socket, connect: Any) -> None:
+        """Take a connection that waits at `listener`, and serve it with a protocol that `connect` makes.
+
+        Raises:
+            BlockingIOError: none waits.
+            OSError: it could not be taken.
+        """
+        fd, address = accept(listener)
+        try:
+            protocol = connect()
+        except BaseException:
+            os.close(fd)
+            raise
+        transport = Transport(self, fd, listener.family, address)
+        transport.begin(protocol)
+
+    def add_reader(self, fd: int, function: Any) -> None:
+        """Call `function` whenever the socket `fd` is readable.
+
+        Raises:
+            OSError: it cannot be watched.
+        """
+        self.watch(fd, Callback(function), 0, READABLE)
+
+    def remove_reader(self, fd: int) -> None:
+        """Do so no more, if it was done."""
+        watched = self._watched.get(fd)
+        if watched is not None:
+            self.watch(fd, watched, READABLE, 0)
+
+    def watch(self, fd: int, watched: Watched, before: int, after: int) -> None:
+        """Watch the socket of `watched` for `after` in place of `before`; 0 is not to watch it."""
+        self._poller.watch(fd, before, after)
+        if after == 0:
+            del self._watched[fd]
+        elif before == 0:
+            self._watched[fd] = watched
+
+    def end(self, transport: "Transport") -> None:
+        """Have the protocol of `transport` told that it is closed, at the end of the turn."""
+        self._ended.append(transport)
+        if not self._is_in_turn and not self._is_end_due:
+            self._is_end_due = True
+            self.loop.call_soon(self._end_all, context=self._context)
+
+    def close(self) -> None:
+        """Close everything that is left."""
+        self.loop.remove_reader(self._poller.fileno())
+        for watched in list(self._watched.values()):
+            if isinstance(watched, Transport):
+                watched.abort()
+        self._end_all()
+        self._watched.clear()
+        self._poller.close()
+
+    def _turn(self) -> None:
+        poller = self._poller
+        self._is_in_turn = True
+        try:
+            for index in range(poller.wait()):
+                # One that is closed meanwhile is not there any more.
+                watched = self._watched.get(poller.ready_fd(index))
+                if watched is not None:
+                    watched.on_ready(poller.ready_events(index))
+        finally:
+            self._is_in_turn = False
+            self._end_all()
+
+    def _end_all(self) -> None:
+        self._is_end_due = False
+        while self._ended:
+            ended = self._ended
+            self._ended = []
+            for transport in ended:
+                transport.finish()
+
+
+class Transport(Watched):
+    """One connection: an asyncio transport of the socket `fd`, which belongs to it. It reads once begin() is called.
+
+    Args:
+        family: of the socket's addresses.
+        peer: the client's address, as `socket` has it.
+    """
+
+    __slots__ = (
+        "_reactor",
+        "_fd",
+        "_family",
+        "_peer",
+        "_socket",
+        "_protocol",
+        "_data_received",
+        "_buffered",
+        "_events",
+        "_is_paused",
+        "_has_input_ended",
+        "_is_closing",
+        "_is_ended",
+        "_is_end_due",
+        "_has_paused",
+        "_pieces",
+        "_start",
+        "_size",
+        "_high",
+        "_low",
+        "_error",
+    )
+
+    def __init__(self, reactor: Reactor, fd: int, family: int, peer: Any) -> None:
+        self._reactor: Reactor = reactor
+        self._fd: int = fd
+        self._family: int = family
+        self._peer: Any = peer
+        self._socket: Any = None  # an object for the socket, once somebody asked for one
+        self._protocol: Any = None
+        self._data_received: Any = None  # the protocol's
+        self._buffered: Any = None  # the protocol, if it has the memory to read into
+        self._events: int = 0  # what the socket is watched for
+        self._is_paused: bool = False  # reading is
+        self._has_input_ended: bool = False
+        self._is_closing: bool = False
+        self._is_ended: bool = False  # nothing can be sent any more, and the protocol is told soon
+        self._is_end_due: bool = False  # our side is to end behind what waits, or has ended
+        self._has_paused: bool = False  # the protocol was told to write no more
+        self._pieces: Any = None  # what waits to be sent
+        self._start: int = 0  # where in the first of them
+        self._size: int = 0  # bytes of it
+        self._high: int = HIGH_WATER
+        self._low: int = HIGH_WATER // 4
+        self._error: Optional[Exception] = None  # why it has ended
+
+    def begin(self, protocol: Any) -> None:
+        """Serve with `protocol`, and read what has come already: a short connection is never watched."""
+        self.set_protocol(protocol)
+        try:
+            protocol.connection_made(self)
+        except Exception as error:
+            self._blame(error, "connection_made")
+        if not self._is_closing and not self._is_paused:
+            self._read()
+        self._watch()
+
+    # -- what happens to the socket
+
+    def on_ready(self, events: int) -> None:
+        """The socket is ready for `events`."""
+        if self._size and events != READABLE:
+            self._send_more()
+        if events != WRITABLE:
+            if self._is_reading():
+                self._read()
+            else:
+                self._watch()  # reading was paused, and it takes a call to the system to say so: only if it matters
+
+    def _is_reading(self) -> bool:
+        return not (self._is_paused or self._has_input_ended or self._is_closing)
+
+    def _watch(self) -> None:
+        """Watch the socket for what is to be done, where that is not what it is watched for."""
+        events = 0
+        if self._is_reading():
+            events = READABLE
+        if self._size:
+            events += WRITABLE
+        if events != self._events:
+            self._reactor.watch(self._fd, self, self._events, events)
+            self._events = events
+
+    def _read(self) -> None:
+        try:
+            if self._buffered is not None:
+                self._read_into()
+                return
+            data = receive(self._fd, READ_SIZE)
+        except OSError as error:
+            self._end(error)
+            return
+        if data:
+            try:
+                self._data_received(data)
+            except Exception as error:
+                self._blame(error, "data_received")
+        elif data is not None:
+            self._end_input()
+
+    def _read_into(self) -> None:
+        protocol = self._buffered
+        try:
+            buffer = protocol.get_buffer(-1)
+        except Exception as error:
+            self._blame(error, "get_buffer")
+            return
+        size = receive_into(self._fd, buffer)
+        if size > 0:
+            try:
+                protocol.buffer_updated(size)
+            except Exception as error:
+                self._blame(error, "buffer_updated")
+        elif size == 0:
+            self._end_input()
+
+    def _end_input(self) -> None:
+        self._has_input_ended = True
+        stays = False
+        try:
+            stays = bool(self._protocol.eof_received())
+        except Exception as error:
+            self._blame(error, "eof_received")
+        if not stays:
+            self.close()
+        self._watch()  # the end of the input is an event that does not go away
+
+    def pause_reading(self) -> None:
+        """Have the protocol get nothing more for now."""
+        self._is_paused = True
+
+    def resume_reading(self) -> None:
+        """Go on reading."""
+        self._is_paused = False
+        self._watch()
+
+    def is_reading(self) -> bool:
+        """Whether the protocol gets what comes."""
+        return self._is_reading()
+
+    # -- writing
+
+    def write(self, data: Any) -> None:
+        """Send `data` (bytes-like), and keep what the socket does not take at once.
+
+        Raises:
+            RuntimeError: our side has ended.
+        """
+        if self._is_end_due:
+            raise RuntimeError("write() after write_eof()")
+        if self._is_closing or not data:
+            return
+        piece: bytes = data if type(data) is bytes else bytes(data)
+        sent = 0
+        if not self._size:
+            try:
+                sent = send_bytes(self._fd, piece)
+            except OSError as error:
+                self._end(error)
+                return
+        if sent < len(piece):
+            self._keep(piece, sent)
+
+    def writelines(self, pieces: Any) -> None:
+        """Send `pieces` (an iterable of bytes-like objects), without joining them."""
+        first: list[bytes] = [data if type(data) is bytes else bytes(data) for data in pieces]
+        if self._size or self._is_end_due or self._is_closing or len(first) > MAX_PIECES or not all(first):
+            for data in first:
+                self.write(data)
+            return
+        if not first:
+            return
+        try:
+            sent = send_pieces(self._fd, first, 0)
+        except OSError as error:
+            self._end(error)
+            return
+        for data in first:
+            if sent < len(data):
+                self._keep(data, sent)
+                sent = 0
+            else:
+                sent -= len(data)
+
+    def _keep(self, piece: bytes, sent: int) -> None:
+        """Have `piece`, of which some bytes were sent, wait for the socket."""
+        if self._pieces is None:
+            self._pieces = deque()
+        if not self._size:
+            self._start = sent
+        self._pieces.append(piece)
+        self._size += len(piece) - sent
+        self._watch()
+        self._pause_protocol()
+
+    def _send_more(self) -> None:
+        pieces = self._pieces
+        batch: list[bytes] = []
+        for piece in pieces:
+            batch.append(piece)
+            if len(batch) == MAX_PIECES:
+                break
+        try:
+            sent = send_pieces(self._fd, batch, self._start)
+        except OSError as error:
+            self._end(error)
+            return
+        self._size -= sent
+        sent += self._start
+        while pieces and sent >= len(pieces[0]):
+            sent -= len(pieces.popleft())
+        self._start = sent
+        self._resume_protocol()
+        if not self._size and not self._is_ended:
+            if self._is_closing:
+                self._end(None)
+            elif self._is_end_due:
+                self._end_output()
+        self._watch()
+
+    def _end_output(self) -> None:
+        try:
+            self._get_socket().shutdown(socket.SHUT_WR)
+        except OSError as error:
+            self._end(error)
+
+    def _pause_protocol(self) -> None:
+        if self._size > self._high and not self._has_paused:
+            self._has_paused = True
+            try:
+                self._protocol.pause_writing()
+            except Exception as error:
+                self._report(error, "pause_writing")
+
+    def _resume_protocol(self) -> None:
+        if self._has_paused and self._size <= self._low:
+            self._has_paused = False
+            try:
+                self._protocol.resume_writing()
+            except Exception as error:
+                self._report(error, "resume_writing")
+
+    def set_write_buffer_limits(self, high: Optional[int] = None, low: Optional[int] = None) -> None:
+        """Pause the protocol above `high` bytes that wait to be sent, until they are no more than `low`."""
+        if high is None:
+            high = HIGH_WATER if low is None else 4 * low
+        self._high = high
+        self._low = high // 4 if low is None else low
+        self._pause_protocol()
+
+    def get_write_buffer_limits(self) -> "tuple[int, int]":
+        """Return (low, high)."""
+        return self._low, self._high
+
+    def get_write_buffer_size(self) -> int:
+        """Return the number of bytes that wait to be sent."""
+        return self._size
+
+    def can_write_eof(self) -> bool:
+        """Whether our side can end alone: it can."""
+        return True
+
+    def write_eof(self) -> None:
+        """End our side, behind what waits.
+
+        Raises:
+            OSError: the connection is lost.
+        """
+        if self._is_end_due or self._is_closing:
+            return
+        self._is_end_due = True
+        if not self._size:
+            self._get_socket().shutdown(socket.SHUT_WR)
+
+    # -- what is known
+
+    def get_protocol(self) -> Any:
+        """Return the protocol."""
+        return self._protocol
+
+    def set_protocol(self, protocol: Any) -> None:
+        """Go on with another protocol; one with get_buffer() has the memory to read into."""
+        self._protocol = protocol
+        self._buffered = protocol if hasattr(protocol, "get_buffer") else None
+        self._data_received = None if self._buffered is not None else protocol.data_received
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return `peername`, `sockname` or `socket`, as asyncio has them; `default` for anything else."""
+        if name == "peername":
+            return self._peer
+        if name == "sockname" and not self._is_ended:
+            try:
+                return local_address(self._fd, self._family)
+            except OSError:
+                return default
+        if name == "socket" and not self._is_ended:
+            return self._get_socket()
+        return default
+
+    def _get_socket(self) -> socket.socket:
+        if self._socket is None:
+            self._socket = socket.socket(self._family, socket.SOCK_STREAM, 0, fileno=self._fd)
+        sock: socket.socket = self._socket
+        return sock
+
+    # -- the end
+
+    def is_closing(self) -> bool:
+        """Whether it is closed or about to be."""
+        return self._is_closing
+
+    def close(self) -> None:
+        """Close, once what waits has been sent."""
+        if not self._is_closing:
+            self._is_closing = True
+            if not self._size:
+                self._end(None)
+
+    def abort(self) -> None:
+        """Close at once; what waits is not sent."""
+        self._end(None)
+
+    def _blame(self, error: Exception, where: str) -> None:
+        """The protocol has failed, and with it the connection."""
+        self._report(error, where)
+        self._end(error)
+
+    def _report(self, error: Exception, where: str) -> None:
+        self._reactor.loop.call_exception_handler(
+            {
+                "message": f"Fatal error: protocol.{where}() call failed.",
+                "exception": error,
+                "transport": self,
+                "protocol": self._protocol,
+            }
+        )
+
+    def _end(self, error: Optional[Exception]) -> None:
+        if self._is_ended:
+            return
+        self._is_ended = self._is_closing = True
+        self._error = error
+        if self._pieces is not None:
+            self._pieces.clear()
+        self._size = 0
+        self._watch()
+        self._reactor.end(self)
+
+    def finish(self) -> None:
+        """For the reactor: tell the protocol, and close the socket."""
+        protocol = self._protocol
+        self._protocol = self._data_received = self._buffered = None
+        try:
+            protocol.connection_lost(self._error)
+        except Exception as error:
+            self._report(error, "connection_lost")
+        finally:
+            self._error = None
+            if self._socket is not None:
+                self._socket.close()
+            else:
+                os.close(self._fd)
+            self._fd = -1

@@ -1,0 +1,82 @@
+cimport cython
+
+from asgiserve._speedups.poller cimport Poller, accept, local_address, receive, receive_into, send_pieces
+from asgiserve._speedups.poller cimport send as send_bytes
+
+cdef Py_ssize_t READ_SIZE, HIGH_WATER, MAX_PIECES
+cdef int READABLE, WRITABLE
+
+cdef class Watched:
+    cpdef on_ready(self, int events)
+
+cdef class Callback(Watched):
+    cdef object _function
+
+cdef class Reactor:
+    cdef readonly object loop
+    cdef Poller _poller
+    cdef dict _watched
+    cdef list _ended
+    cdef bint _is_in_turn
+    cdef bint _is_end_due
+    cdef object _context
+
+    @cython.locals(transport=Transport)
+    cpdef accept(self, listener, connect)
+    cpdef watch(self, int fd, Watched watched, int before, int after)
+    cpdef end(self, Transport transport)
+    @cython.locals(transport=Transport)
+    cpdef _end_all(self)
+    @cython.locals(index=int, watched=Watched)
+    cpdef _turn(self)
+
+@cython.final
+cdef class Transport(Watched):
+    cdef Reactor _reactor
+    cdef int _fd
+    cdef int _family
+    cdef object _peer
+    cdef object _socket
+    cdef object _protocol
+    cdef object _data_received
+    cdef object _buffered
+    cdef int _events
+    cdef bint _is_paused
+    cdef bint _has_input_ended
+    cdef bint _is_closing
+    cdef bint _is_ended
+    cdef bint _is_end_due
+    cdef bint _has_paused
+    cdef object _pieces
+    cdef Py_ssize_t _start
+    cdef Py_ssize_t _size
+    cdef Py_ssize_t _high
+    cdef Py_ssize_t _low
+    cdef object _error
+
+    cpdef begin(self, protocol)
+    cdef bint _is_reading(self) noexcept
+    @cython.locals(events=int)
+    cdef _watch(self)
+    cdef _read(self)
+    @cython.locals(size=Py_ssize_t)
+    cdef _read_into(self)
+    cdef _end_input(self)
+    @cython.locals(piece=bytes, sent=Py_ssize_t)
+    cpdef write(self, data)
+    @cython.locals(data=bytes, first=list, sent=Py_ssize_t)
+    cpdef writelines(self, pieces)
+    cdef _keep(self, bytes piece, Py_ssize_t sent)
+    @cython.locals(batch=list, sent=Py_ssize_t)
+    cdef _send_more(self)
+    cdef _end_output(self)
+    cdef _pause_protocol(self)
+    cdef _resume_protocol(self)
+    cpdef set_protocol(self, protocol)
+    cpdef bint is_closing(self) noexcept
+    cpdef close(self)
+    cpdef abort(self)
+    cdef _blame(self, error, where)
+    cdef _report(self, error, where)
+    cdef _end(self, error)
+    cpdef finish(self)
