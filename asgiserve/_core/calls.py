@@ -14,6 +14,11 @@ def bind(method: Any, instance: Any) -> Any:
     return MethodType(method, instance)
 
 
+def is_text(item: Any, text: str) -> bool:
+    """Whether `item` is equal to `text`."""
+    return bool(item == text)
+
+
 def call_in(context: Any, function: Any, argument: Any) -> Any:
     """Return `function(argument)`, called in `context`.
 

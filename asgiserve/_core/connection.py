@@ -382,7 +382,10 @@ class HTTPConnection(Responder):
         state.active += 1
         self._request_deadline = state.now + state.timeout_request
         self._read_deadline = inf
-        cycle = HTTPCycle.__new__(HTTPCycle)
+        cycle = state.spare.take()
+        if cycle is None:
+            cycle = HTTPCycle.__new__(HTTPCycle)
+            state.spare.keep(cycle)
         cycle.begin(self, head, body_ended)
         self._cycle = cycle
         if self._has_ended:

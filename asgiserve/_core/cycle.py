@@ -8,11 +8,12 @@ from typing import Any, Optional
 
 from .._consts import DISCONNECTED, DONE, SENDING_FILE, START_HELD, STREAMING, WAIT_START, WAIT_TRAILERS
 from ..errors import AppError, ClientDisconnected
+from .calls import is_text
 from .exchange import Exchange, is_disconnect, to_bytes, to_list, to_status
 from .filesend import PATHSEND, ZEROCOPYSEND, send_file
 from .flow import READY, Waiters
-from .head import RequestHead
-from .responder import Responder
+from .head import NO_HEAD, RequestHead
+from .responder import NOBODY, Responder
 
 logger = logging.getLogger("asgiserve.error")
 
@@ -149,11 +150,11 @@ class HTTPCycle(Exchange):
         state = self.state
         if state == DISCONNECTED:
             raise ClientDisconnected("the client has left")
-        if kind == "http.response.start":
+        if is_text(kind, "http.response.start"):
             if state != WAIT_START:
                 self._reject(kind)
             return self._start(message)
-        if kind == "http.response.body":
+        if is_text(kind, "http.response.body"):
             if state != START_HELD and state != STREAMING:
                 self._reject(kind)
             return self._send_body(message)
@@ -307,3 +308,8 @@ class HTTPCycle(Exchange):
             responder.fail(503 if cancelled else 500)
         else:
             responder.cut()
+
+    def let_go(self) -> None:
+        """Refer to the connection and its request no more."""
+        self._responder = NOBODY
+        self.head = NO_HEAD

@@ -8,9 +8,11 @@ from asyncio import CancelledError
 from typing import Any, Optional
 
 from ..errors import AppError, ClientDisconnected
+from .calls import bind
 from .flow import Waiters
 from .launch import exception_of
 from .received import Source, receive_from
+from .spare import Spare
 
 
 class Exchange(Source):
@@ -71,6 +73,7 @@ class Exchange(Source):
             self.app_ended(None, True)
         else:
             self.app_ended(error, False)
+        self.let_go()
 
     # -- what a subclass defines
 
@@ -81,6 +84,45 @@ class Exchange(Source):
     def app_ended(self, error: Optional[BaseException], cancelled: bool) -> None:
         """The application has ended: with `error`, cancelled, or by returning."""
         raise NotImplementedError
+
+    def let_go(self) -> None:
+        """Have no part in anything any more: the application, which has ended, may have left somebody with send()."""
+
+
+class SpareExchange:
+    """The last exchange of a kind with its receive() and send(), to be used again when nobody has any of them."""
+
+    __slots__ = ("_exchange", "_receive", "_send")
+
+    def __init__(self) -> None:
+        self._exchange: Spare = Spare()
+        self._receive: Spare = Spare()
+        self._send: Spare = Spare()
+
+    def take(self) -> Any:
+        """Return it, in the state in which it was left; None where there is none that is free."""
+        # The two callables refer to the exchange.
+        if self._receive.is_free(0) and self._send.is_free(0) and self._exchange.is_free(2):
+            return self._exchange.kept
+        return None
+
+    def keep(self, exchange: Exchange) -> None:
+        """Keep a new one."""
+        self._exchange.keep(exchange)
+        self._receive.keep(bind(_RECEIVE, exchange))
+        self._send.keep(bind(_SEND, exchange))
+
+    def receive_of(self, exchange: Exchange) -> Any:
+        """Return the `receive` callable of an exchange, be it kept or not."""
+        return self._receive.kept if self._exchange.kept is exchange else bind(_RECEIVE, exchange)
+
+    def send_of(self, exchange: Exchange) -> Any:
+        """Return its `send` callable."""
+        return self._send.kept if self._exchange.kept is exchange else bind(_SEND, exchange)
+
+
+_RECEIVE: Any = Exchange.receive
+_SEND: Any = Exchange.send
 
 
 def is_disconnect(error: BaseException) -> bool:

@@ -62,6 +62,10 @@ class RequestHead:
     )
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything; the object is as new."""
         self.method: str = ""
         self.minor_version: int = 1
         self.raw_path: bytes = b""
@@ -105,3 +109,7 @@ class RequestHead:
             self.upgrade = value if self.upgrade is None else self.upgrade + b"," + value
         elif field == FIELD_FORWARDING:
             self.is_forwarded = True
+
+
+#: In place of the head of a request, where there is none.
+NO_HEAD = RequestHead()

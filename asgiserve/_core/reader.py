@@ -11,9 +11,10 @@ from typing import Optional
 
 from .._consts import BODY, BODY_END, END, NEED_DATA, REQUEST, REQUEST_END
 from ..errors import ProtocolError
-from .head import RequestHead
+from .head import NO_HEAD, RequestHead
 from .parser import HeadParser
 from .rules import FIELD_VALUE, check_field_line, check_head, check_request_line, split_head
+from .spare import Spare
 
 HEAD = 0  # at or in the head of a request
 LENGTH = 1  # in a body with Content-Length
@@ -41,8 +42,7 @@ _KNOWN_LINE = re.compile(
     rb"([A-Za-z][A-Za-z_-]{0,31}) ((?:/|\*|https?:)[!-~]{0,1023})[!-~]*(?: HTTP/([0-9]\.[0-9])\r?\n)?"
 )
 
-
-_NO_HEAD = RequestHead()
+_spare_head = Spare()
 
 
 class Limits:
@@ -95,7 +95,7 @@ class RequestReader:
     )
 
     def __init__(self, limits: Limits) -> None:
-        self.head: RequestHead = _NO_HEAD
+        self.head: RequestHead = NO_HEAD
         self.chunk: bytes = b""
         self._limits: Limits = limits
         self._parser: HeadParser = HeadParser()
@@ -150,7 +150,7 @@ class RequestReader:
         self._reset_scan()
         self._skipped = 0
         # An idle connection holds nothing of its last request.
-        self.head = _NO_HEAD
+        self.head = NO_HEAD
         self.chunk = b""
         if self._pos == len(self._buffer):
             self.drop_input()
@@ -197,12 +197,12 @@ class RequestReader:
     def _read_head(self) -> int:
         if self._pos == len(self._buffer):
             return NEED_DATA
-        head = RequestHead()
+        head = _new_head()
         end = 0
         if self._searched == 0:
             end = self._parser.parse(self._buffer, self._pos, head, False)
-            if end and not self._is_within_limits(head, end):
-                head = RequestHead()
+            if end == 0 or not self._is_within_limits(head, end):
+                head.clear()
                 end = 0
         if end == 0:
             end = self._scan_head()
@@ -433,3 +433,14 @@ class RequestReader:
                 return True
             check_field_line(line)
             self._lines += 1
+
+
+def _new_head() -> RequestHead:
+    """Return an empty head: the last one, where nobody has that any more."""
+    if _spare_head.is_free(0):
+        spare: RequestHead = _spare_head.kept
+        spare.clear()
+        return spare
+    head = RequestHead()
+    _spare_head.keep(head)
+    return head

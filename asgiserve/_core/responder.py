@@ -86,3 +86,7 @@ class Responder:
     def cut(self) -> None:
         """End a response that the application left unfinished, so that the client sees that it is truncated."""
         raise NotImplementedError
+
+
+#: In place of a responder, for an exchange that has none any more.
+NOBODY = Responder(None)

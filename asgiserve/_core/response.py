@@ -8,6 +8,7 @@ from typing import Any, Optional
 
 from .._consts import COPY_LIMIT, FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE
 from ..errors import AppError
+from .calls import is_text
 from .head import RequestHead
 from .output import Output
 from .wire import CommonFields, ResponseEncoder, encode_chunk, encode_informational, encode_trailers
@@ -88,7 +89,7 @@ class ResponseWriter:
         self._encoder.start(status, headers, self._common)
         self.status = status
         self.headers = headers
-        self._has_no_body = status == 204 or status == 304 or (self._head is not None and self._head.method == "HEAD")
+        self._has_no_body = status == 204 or status == 304 or (self._head is not None and is_text(self._head.method, "HEAD"))
         self._trailers = [] if wants_trailers else None
         self.is_head_held = True
 

@@ -5,11 +5,56 @@ from urllib.parse import unquote_to_bytes
 
 from .._consts import HAS_SENDFILE
 from .head import RequestHead
+from .spare import Spare
 
 #: (host, port), or (socket path, None), or None where the transport does not know.
 Address = Optional["tuple[str, Optional[int]]"]
 
 _ASGI = {"version": "3.0", "spec_version": "2.5"}
+#: Bytes of a path that what the scopes have in common may hold on to.
+MAX_KEPT_PATH = 256
+
+
+class Announcement:
+    """Makes the `extensions` of scopes: a dictionary with an empty one for each of `names`.
+
+    One that an application has left as it was, and nobody has any more, is as good as a new one.
+    """
+
+    __slots__ = ("_names", "_extensions", "_details")
+
+    def __init__(self, names: "tuple[str, ...]") -> None:
+        self._names = names
+        self._extensions: Spare = Spare()
+        self._details: list[Spare] = [Spare() for _ in names]
+
+    def make(self) -> "dict[str, Any]":
+        """Return one that nobody else has."""
+        if self._is_free():
+            spare: dict[str, Any] = self._extensions.kept
+            return spare
+        extensions: dict[str, Any] = {}
+        for name, spare_detail in zip(self._names, self._details):
+            detail: dict[str, Any] = {}
+            spare_detail.keep(detail)
+            extensions[name] = detail
+        self._extensions.keep(extensions)
+        return extensions
+
+    def _is_free(self) -> bool:
+        """Whether the last one is there, free and unchanged: it has as many entries as before, and refers to each."""
+        if not self._extensions.is_free(0) or len(self._extensions.kept) != len(self._names):
+            return False
+        for spare in self._details:  # noqa: SIM110, Cython knows no generator expression in a cpdef function
+            if not spare.is_free(1) or len(spare.kept):
+                return False
+        return True
+
+
+_EXTENSIONS = Announcement(("http.response.early_hint", "http.response.pathsend"))
+_EXTENSIONS_WITH_SENDFILE = Announcement(
+    ("http.response.early_hint", "http.response.pathsend", "http.response.zerocopysend")
+)
 
 
 def connection_scope(scheme: str, client: Address, server: Address, root_path: str) -> "dict[str, Any]":
@@ -44,25 +89,22 @@ def http_scope(
     Nothing mutable in it is shared but the values of `state`. `path` is decoded and begins with `root_path`; `raw_path`
     is what came.
     """
+    raw_path = head.raw_path
+    if common["raw_path"] != raw_path and len(raw_path) <= MAX_KEPT_PATH:
+        common["path"] = full_path(raw_path, root_path)  # the next request may well have the same
+        common["raw_path"] = raw_path
     scope = common.copy()
     scope["asgi"] = _ASGI.copy()
     if head.method != "GET":
         scope["method"] = head.method
-    scope["path"] = full_path(head.raw_path, root_path)
-    scope["raw_path"] = head.raw_path
+    if len(raw_path) > MAX_KEPT_PATH:
+        scope["path"] = full_path(raw_path, root_path)
+        scope["raw_path"] = raw_path
     if head.query:
         scope["query_string"] = head.query
     scope["headers"] = head.headers
     scope["state"] = state.copy()
-    extensions: dict[str, Any]
-    if common["extensions"]:
-        extensions = {
-            "http.response.early_hint": {},
-            "http.response.pathsend": {},
-            "http.response.zerocopysend": {},
-        }
-    else:
-        extensions = {"http.response.early_hint": {}, "http.response.pathsend": {}}
+    extensions = (_EXTENSIONS_WITH_SENDFILE if common["extensions"] else _EXTENSIONS).make()
     if head.minor_version == 0:
         scope["http_version"] = "1.0"
         del extensions["http.response.early_hint"]

@@ -6,17 +6,13 @@ from math import inf
 from typing import Any, Optional
 
 from .batch import Batch
-from .calls import bind
-from .exchange import Exchange
+from .exchange import Exchange, SpareExchange
 from .figures import Figures
 from .flow import raise_soon
 from .launch import Launcher, as_coroutine_function, is_done
 from .lines import Lines
 from .reader import Limits
 from .wire import CommonFields
-
-_RECEIVE: Any = Exchange.receive
-_SEND: Any = Exchange.send
 
 
 class ServerState:
@@ -44,6 +40,7 @@ class ServerState:
         active: requests whose response is not complete.
         total_requests: requests started so far.
         now: the event loop's time at the last tick, in seconds.
+        spare: an HTTPCycle that is used again.
         stopping: whether responses say `Connection: close`.
     """
 
@@ -65,6 +62,7 @@ class ServerState:
         "now",
         "stopping",
         "launcher",
+        "spare",
         "batch",
         "limits",
         "common",
@@ -103,6 +101,7 @@ class ServerState:
         self.now: float = loop.time()
         self.stopping: bool = False
         self.launcher: Launcher = Launcher(loop, settings.reset_contextvars)
+        self.spare: SpareExchange = SpareExchange()
         self.batch: Batch = Batch(loop, self.launcher.context, time.monotonic)
         self.limits: Limits = Limits(
             settings.limit_request_line,
@@ -131,12 +130,14 @@ class ServerState:
     def run(self, exchange: Exchange, scope: "dict[str, Any]") -> None:
         """Run the application for `exchange`, and let that judge the end."""
         try:
-            task = self.launcher.launch(self.app(scope, bind(_RECEIVE, exchange), bind(_SEND, exchange)))
+            task = self.launcher.launch(self.app(scope, self.spare.receive_of(exchange), self.spare.send_of(exchange)))
         except Exception as error:  # an application that fails before it returns an awaitable
             exchange.app_ended(error, False)
+            exchange.let_go()
             return
         except (SystemExit, KeyboardInterrupt) as error:
             exchange.app_ended(error, False)
+            exchange.let_go()
             raise_soon(self.loop, error)
             return
         if is_done(task):

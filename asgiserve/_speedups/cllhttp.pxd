@@ -24,7 +24,7 @@ cdef extern from "llhttp.h" nogil:
         HPE_PAUSED_UPGRADE
 
     ctypedef enum llhttp_method_t:
-        pass
+        HTTP_CONNECT
 
     const int LLHTTP_VERSION_MAJOR
     const int LLHTTP_VERSION_MINOR

@@ -1,9 +1,12 @@
+from asgiserve._speedups.calls cimport is_text
 from asgiserve._speedups.exchange cimport Exchange, is_disconnect, to_bytes, to_list, to_status
 from asgiserve._speedups.flow cimport Ready, Waiters
 from asgiserve._speedups.head cimport RequestHead
 from asgiserve._speedups.responder cimport Responder
 
 cdef Ready READY
+cdef RequestHead NO_HEAD
+cdef Responder NOBODY
 cdef int DISCONNECTED, DONE, SENDING_FILE, START_HELD, STREAMING, WAIT_START, WAIT_TRAILERS
 
 cdef class HTTPCycle(Exchange):

@@ -1,8 +1,10 @@
+from asgiserve._speedups.calls cimport bind
 from asgiserve._speedups.flow cimport Waiters
 from asgiserve._speedups.launch cimport exception_of
 from asgiserve._speedups.received cimport Source, receive_from
+from asgiserve._speedups.spare cimport Spare
 
-cdef object CancelledError
+cdef object CancelledError, _RECEIVE, _SEND
 
 cdef class Exchange(Source):
     cdef public object loop
@@ -12,6 +14,17 @@ cdef class Exchange(Source):
     cpdef judge(self, task)
     cpdef take_message(self, dict message)
     cpdef app_ended(self, error, bint cancelled)
+    cpdef let_go(self)
+
+cdef class SpareExchange:
+    cdef Spare _exchange
+    cdef Spare _receive
+    cdef Spare _send
+
+    cpdef take(self)
+    cpdef keep(self, Exchange exchange)
+    cpdef receive_of(self, Exchange exchange)
+    cpdef send_of(self, Exchange exchange)
 
 cpdef bint is_disconnect(error) except -1
 cpdef list to_list(items)

@@ -25,4 +25,5 @@ cdef class RequestHead:
     cdef public bint te_trailers
     cdef public bint wants_websocket
 
+    cpdef clear(self)
     cpdef note(self, int field, bytes value)

@@ -14,6 +14,7 @@ from libc.string cimport memcmp, memcpy
 
 from asgiserve._speedups.cllhttp cimport (
     HPE_PAUSED_UPGRADE,
+    HTTP_CONNECT,
     HTTP_REQUEST,
     LLHTTP_VERSION_MAJOR,
     LLHTTP_VERSION_MINOR,
@@ -220,7 +221,7 @@ cdef bint _take_origin_form(const char *begin, str method, RequestHead head) exc
     cdef const char *version = _url + _url_size
     cdef const char *query = NULL
     cdef const char *at
-    if _url != begin + method_size + 1 or _url[0] != b"/" or method == "CONNECT":
+    if _url != begin + method_size + 1 or _url[0] != b"/" or _parser.method == HTTP_CONNECT:
         return False
     if memcmp(version, b" HTTP/1.", 8) != 0 or version[9] != b"\r" or version[10] != b"\n":
         return False

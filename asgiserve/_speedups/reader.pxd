@@ -3,10 +3,12 @@ cimport cython
 from asgiserve._speedups.head cimport RequestHead
 from asgiserve._speedups.parser cimport HeadParser
 from asgiserve._speedups.rules cimport check_field_line, check_head, check_request_line, split_head
+from asgiserve._speedups.spare cimport Spare
 
 cdef int BODY, BODY_END, END, NEED_DATA, REQUEST, REQUEST_END
 cdef int HEAD, LENGTH, CHUNK_SIZE, CHUNK_DATA, CHUNK_DATA_END, TRAILERS, COMPLETE
-cdef RequestHead _NO_HEAD
+cdef RequestHead NO_HEAD
+cdef Spare _spare_head
 
 cdef class Limits:
     cdef public Py_ssize_t request_line
@@ -61,3 +63,6 @@ cdef class RequestReader:
     cdef _start_chunk(self, object size)
     cdef bint _read_chunk_data_end(self) except -1
     cdef bint _read_trailers(self) except -1
+
+@cython.locals(spare=RequestHead, head=RequestHead)
+cdef RequestHead _new_head()

@@ -1,5 +1,6 @@
 cimport cython
 
+from asgiserve._speedups.calls cimport is_text
 from asgiserve._speedups.head cimport RequestHead
 from asgiserve._speedups.output cimport Output
 from asgiserve._speedups.wire cimport (

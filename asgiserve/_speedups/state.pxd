@@ -1,13 +1,10 @@
 from asgiserve._speedups.batch cimport Batch
-from asgiserve._speedups.calls cimport bind
-from asgiserve._speedups.exchange cimport Exchange
+from asgiserve._speedups.exchange cimport Exchange, SpareExchange
 from asgiserve._speedups.figures cimport Figures
 from asgiserve._speedups.launch cimport Launcher, is_done
 from asgiserve._speedups.lines cimport Lines
 from asgiserve._speedups.reader cimport Limits
 from asgiserve._speedups.wire cimport CommonFields
-
-cdef object _RECEIVE, _SEND
 
 cdef class ServerState:
     cdef public object app
@@ -27,6 +24,7 @@ cdef class ServerState:
     cdef public double now
     cdef public bint stopping
     cdef public Launcher launcher
+    cdef public SpareExchange spare
     cdef public Batch batch
     cdef public Limits limits
     cdef public CommonFields common

@@ -13,9 +13,54 @@ from ..errors import AppError
 cdef int FRAMING_CHUNKED
 from .._consts import FORBIDDEN_TRAILERS, FRAMING_CHUNKED, STATUS_LINES
 
+cdef extern from *:
+    """
+    #include <stdint.h>
+
+    /* Whether none of the bytes is a control character other than a tab (RFC 9110 section 5.5). */
+    static int is_field_value(const unsigned char *text, Py_ssize_t size) {
+        const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
+        uint64_t word, deletes;
+        while (size >= 8) {
+            memcpy(&word, text, 8);
+            deletes = word ^ ones * 0x7f;
+            if (((word - ones * 0x20) & ~word & tops) | ((deletes - ones) & ~deletes & tops))
+                break; /* there may be one, or only a tab */
+            text += 8;
+            size -= 8;
+        }
+        for (; size; text++, size--)
+            if ((*text < 0x20 && *text != '\t') || *text == 0x7f)
+                return 0;
+        return 1;
+    }
+
+    /* Whether all bytes are in the table, and there are any. */
+    static int is_made_of(const unsigned char *text, Py_ssize_t size, const unsigned char *table) {
+        Py_ssize_t at;
+        for (at = 0; at < size; at++)
+            if (!table[text[at]])
+                return 0;
+        return size > 0;
+    }
+    """
+    bint is_field_value(const unsigned char *text, Py_ssize_t size) noexcept
+    bint is_made_of(const unsigned char *text, Py_ssize_t size, const unsigned char *table) noexcept
+
 cdef unsigned char _in_token[256]
-cdef unsigned char _in_value[256]
 cdef dict _status_lines = STATUS_LINES
+#: The same by status, borrowed.
+cdef PyObject *_lines_by_status[1000]
+
+cdef enum:
+    PLAIN, DATE, SERVER, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING  # kinds of fields
+    KNOWN_SIZE = 64
+    MAX_KNOWN_VALUE = 256
+
+#: Fields that have been checked, each at the place that its address says, and their kinds. Applications often send the
+#: same tuples again; it cannot have changed, and as long as it is here, its address is no other's.
+cdef list _known_fields = [None] * KNOWN_SIZE
+cdef unsigned char _known_kinds[KNOWN_SIZE]
 
 cdef enum:
     ROOM = 512  # of a response head at first
@@ -27,9 +72,10 @@ cdef _make_tables():
     cdef int code
     for code in range(256):
         _in_token[code] = 0
-        _in_value[code] = code == 9 or 32 <= code != 127
     for code in b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ":
         _in_token[code] = 1
+    for code, line in _status_lines.items():
+        _lines_by_status[code] = <PyObject *>line
 
 _make_tables()
 
@@ -124,7 +170,9 @@ cdef class ResponseEncoder:
         cdef bint has_date = False
         cdef bint has_server = False
         cdef bytes name, value
-        cdef Py_ssize_t size
+        cdef tuple pair
+        cdef int kind
+        cdef Py_ssize_t slot
         self.content_length = -1
         self.close = False
         if self._room > KEPT_ROOM:
@@ -132,24 +180,33 @@ cdef class ResponseEncoder:
             self._data = NULL
             self._room = 0
         self._size = 0
-        self._put(<bytes>_status_lines[status])
+        if not 100 <= status < 1000:
+            raise KeyError(status)
+        self._put(<bytes>_lines_by_status[status])
         for field in headers:
-            name, value = _check_field(field)
-            size = PyBytes_GET_SIZE(name)
-            if size == 4:
-                has_date = has_date or _equals(name, b"date")
-            elif size == 6:
-                has_server = has_server or _equals(name, b"server")
-            elif size == 10:
-                if _equals(name, b"connection"):
-                    self.close = self.close or has_close(value)
-            elif size == 14:
-                if _equals(name, b"content-length"):
-                    self._set_content_length(value)
-                    continue
-            elif size == 17:
-                if _equals(name, b"transfer-encoding"):
-                    continue
+            slot = (<size_t><void *>field >> 5) & (KNOWN_SIZE - 1)
+            if PyList_GET_ITEM(_known_fields, slot) == <PyObject *>field and field is not None:
+                pair = <tuple>field
+                kind = _known_kinds[slot]
+            else:
+                pair = _check_field(field)
+                kind = _kind_of(<bytes>pair[0])
+                if pair is field and PyBytes_GET_SIZE(<bytes>pair[1]) <= MAX_KNOWN_VALUE:
+                    _known_fields[slot] = pair
+                    _known_kinds[slot] = kind
+            name = <bytes>PyTuple_GET_ITEM(pair, 0)
+            value = <bytes>PyTuple_GET_ITEM(pair, 1)
+            if kind == DATE:
+                has_date = True
+            elif kind == SERVER:
+                has_server = True
+            elif kind == CONNECTION:
+                self.close = self.close or has_close(value)
+            elif kind == CONTENT_LENGTH:
+                self._set_content_length(value)
+                continue
+            elif kind == TRANSFER_ENCODING:
+                continue
             self._put_field(name, value)
         if has_date or has_server:
             if not has_date:
@@ -299,22 +356,20 @@ cdef inline bint _equals(bytes name, const char *lower) noexcept:
     return True
 
 
-cdef bint _is_token(bytes name) noexcept:
-    cdef const unsigned char *text = <const unsigned char *>PyBytes_AS_STRING(name)
-    cdef Py_ssize_t index
-    for index in range(PyBytes_GET_SIZE(name)):
-        if not _in_token[text[index]]:
-            return False
-    return PyBytes_GET_SIZE(name) != 0
-
-
-cdef bint _is_value(bytes value) noexcept:
-    cdef const unsigned char *text = <const unsigned char *>PyBytes_AS_STRING(value)
-    cdef Py_ssize_t index
-    for index in range(PyBytes_GET_SIZE(value)):
-        if not _in_value[text[index]]:
-            return False
-    return True
+cdef int _kind_of(bytes name) noexcept:
+    """What a field means to us; most names differ in their length already."""
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(name)
+    if size == 4:
+        return DATE if _equals(name, b"date") else PLAIN
+    if size == 6:
+        return SERVER if _equals(name, b"server") else PLAIN
+    if size == 10:
+        return CONNECTION if _equals(name, b"connection") else PLAIN
+    if size == 14:
+        return CONTENT_LENGTH if _equals(name, b"content-length") else PLAIN
+    if size == 17:
+        return TRANSFER_ENCODING if _equals(name, b"transfer-encoding") else PLAIN
+    return PLAIN
 
 
 cdef inline tuple _check_field(object field):
@@ -333,9 +388,9 @@ cdef inline tuple _check_field(object field):
         pair = (_to_bytes(first), _to_bytes(second))
     name = <bytes>pair[0]
     value = <bytes>pair[1]
-    if not _is_token(name):
+    if not is_made_of(<const unsigned char *>PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), _in_token):
         raise AppError(f"invalid header name {name!r}")
-    if not _is_value(value):
+    if not is_field_value(<const unsigned char *>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)):
         raise AppError(f"forbidden character in the value of header {name!r}")
     return pair
 
