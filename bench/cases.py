@@ -23,7 +23,8 @@ class Case:
 
     With ``log`` every request is logged, as *text* or *json* or in that access log format; with ``figures`` it is
     counted, as for ``--metrics-bind``. After an ``opening`` handshake there are no more requests: the reads are
-    messages then, and ``body`` is the frame that answers them.
+    messages then, and ``body`` is the frame that answers them. With ``reconnects`` they all have a connection of their own,
+    from its beginning to its end.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Case:
     log: str = ""
     figures: bool = False
     opening: bytes = b""
+    reconnects: bool = False
 
 
 def _split(data: bytes) -> list[bytes]:
@@ -64,6 +66,7 @@ CASES = {
         Case("log-json", apps.plaintext, [ROWS["plaintext"].request], apps.TEXT, log="json"),
         Case("log-atoms", apps.plaintext, [ROWS["plaintext"].request], apps.TEXT, log=COMBINED),
         Case("metrics", apps.plaintext, [ROWS["plaintext"].request], apps.TEXT, figures=True),
+        Case("connect", apps.plaintext, [ROWS["connect"].request], apps.TEXT, reconnects=True),
         Case(
             "websocket",
             websocket_apps.echo,

@@ -188,6 +188,35 @@ class WebSocketDriver(Driver):
             assert not self.sink.closing
 
 
+class ConnectDriver(Driver):
+    """A new connection for each request of a case; the server ends it."""
+
+    def __init__(self, stack: Any, case: Case) -> None:
+        super().__init__(stack, case)
+        self.make = stack.HTTPConnection
+        self.sink.protocol.connection_lost(None)
+        self.closed = 0
+
+    def _run(self, times: int) -> Generator[None, None, None]:
+        make, state, sink = self.make, self.state, self.sink
+        for _ in range(times):
+            sink.protocol = protocol = make(state)
+            protocol.connection_made(sink)
+            for data in self.case.reads:
+                protocol.data_received(data)
+            while not sink.closing:
+                yield
+            sink.closing = False
+            self.closed += 1
+            protocol.connection_lost(None)
+
+    def check(self) -> None:
+        """Run the case twice; every connection has to be closed, and none be left."""
+        super().check()
+        assert self.closed == 2, self.closed
+        assert not self.state.connections
+
+
 def _access_log(loop: Any, kind: str, stack: Any) -> AccessLog:
     """An access log that is written nowhere; `kind` is that of a :class:`~.cases.Case`."""
     logger = logging.getLogger("asgiserve.access")
@@ -211,4 +240,6 @@ def _access_log(loop: Any, kind: str, stack: Any) -> AccessLog:
 
 def connect(stack: Any, case: Case) -> Driver:
     """The right driver for a case."""
-    return WebSocketDriver(stack, case) if case.opening else Driver(stack, case)
+    if case.opening:
+        return WebSocketDriver(stack, case)
+    return ConnectDriver(stack, case) if case.reconnects else Driver(stack, case)

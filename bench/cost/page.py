@@ -19,6 +19,7 @@ CASES = {
     "log-json": ("plaintext, access log in JSON", 1),
     "metrics": ("plaintext, with `--metrics-bind`", 1),
     "pipelined": ("plaintext, one of 16 in one read", 1),
+    "connect": ("plaintext, with a connection of its own", 1),
     "browser": ("20 header fields and a query, 1 KiB back", 1),
     "post-1k": ("POST of 1 KiB, sent back", 1),
     "stream": ("one of 100 messages of a stream, 1 KiB each", 100),
