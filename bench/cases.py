@@ -23,8 +23,8 @@ class Case:
 
     With ``log`` every request is logged, as *text* or *json* or in that access log format; with ``figures`` it is
     counted, as for ``--metrics-bind``. After an ``opening`` handshake there are no more requests: the reads are
-    messages then, and ``body`` is the frame that answers them. With ``reconnects`` they all have a connection of their own,
-    from its beginning to its end.
+    messages then, and ``body`` is the frame that answers them. With ``reconnects`` they all have a connection of their
+    own, from its beginning to its end.
     """
 
     name: str

@@ -71,7 +71,7 @@ class HTTPConnection(Responder):
     )
 
     def __init__(self, state: ServerState) -> None:
-        super().__init__(state.loop)
+        self.loop: Any = state.loop  # super() would cost as much as all that follows
         self._state: ServerState = state
         self._transport: Any = None
         self._reader: RequestReader = RequestReader(state.limits)
@@ -83,7 +83,7 @@ class HTTPConnection(Responder):
         self._tls: Optional[dict[str, Any]] = None  # the ASGI `tls` extension
         self._client: Any = None
         self._server: Any = None
-        self._client_name: str = ""
+        self._client_name: str = ""  # for the logs, made when one asks for it
         self._log_scheme: str = ""  # the current request's, as the application sees it
         self._forwarded_name: str = ""  # the current request's client, where a proxy names it
         self._scope: Optional[dict[str, Any]] = None  # what the scopes of all requests have in common
@@ -106,13 +106,11 @@ class HTTPConnection(Responder):
         self._transport = transport
         self._output.attach(transport)
         self._state.connections.add(self)
-        if transport.get_extra_info("sslcontext") is not None:
+        if not self._output.is_direct and transport.get_extra_info("sslcontext") is not None:
             self._scheme = "https"
             self._tls = transport.get_extra_info("tls_extension")
         self._client = _address(transport.get_extra_info("peername"), False)
         self._server = _address(transport.get_extra_info("sockname"), True)
-        if self._client is not None:
-            self._client_name = f"{self._client[0]}:{self._client[1]}"
         if self._state.is_tracing:
             self._trace("HTTP connection made")
         self._read_deadline = self._state.now + self._state.timeout_headers
@@ -400,7 +398,7 @@ class HTTPConnection(Responder):
         assert cycle is not None
         self._is_launch_due = False
         if self._scope is None:
-            self._scope = connection_scope(self._scheme, self._client, self._server, state.root_path)
+            self._scope = self._make_scope()
         scope = http_scope(cycle.head, self._scope, state.root_path, state.lifespan_state)
         if cycle.head.is_forwarded and state.forwarding is not None:
             self._forwarded_name = state.forwarding(scope)
@@ -409,6 +407,12 @@ class HTTPConnection(Responder):
         if state.logs_headers:
             self._log_scheme = scope["scheme"]
         state.run(cycle, scope)
+
+    def _make_scope(self) -> "dict[str, Any]":
+        state = self._state
+        scope = connection_scope(self._scheme, self._client, self._server, state.root_path, state.last_scope)
+        state.last_scope = scope
+        return scope
 
     def _start_websocket(self, head: RequestHead) -> None:
         """Hand the transport over to a WebSocketSession; this connection is done then."""
@@ -422,7 +426,7 @@ class HTTPConnection(Responder):
             return
         handshake = check_handshake(head, state.ws_per_message_deflate)
         if self._scope is None:
-            self._scope = connection_scope(self._scheme, self._client, self._server, state.root_path)
+            self._scope = self._make_scope()
         scope = websocket_scope(head, self._scope, state.root_path, state.lifespan_state, handshake.subprotocols)
         if head.is_forwarded and state.forwarding is not None:
             self._forwarded_name = state.forwarding(scope)
@@ -559,7 +563,7 @@ class HTTPConnection(Responder):
     def _log_access(self, method: str, target: str, http_version: str, headers: "list[Any]") -> None:
         state = self._state
         response = self._response
-        client = self._forwarded_name or self._client_name
+        client = self._forwarded_name or self._name_client()
         duration = state.clock() - self._started if state.times_requests else 0.0
         status = response.status
         size = response.body_sent
@@ -617,9 +621,16 @@ class HTTPConnection(Responder):
 
     def _peer(self) -> str:
         """The client's name in the error log."""
-        if self._forwarded_name or self._client_name:
-            return self._forwarded_name or self._client_name
+        name = self._forwarded_name or self._name_client()
+        if name:
+            return name
         return "unix" if self._server is not None and self._server[1] is None else "unknown"
+
+    def _name_client(self) -> str:
+        """The transport's other end, host:port; empty where that has no such name."""
+        if not self._client_name and self._client is not None:
+            self._client_name = f"{self._client[0]}:{self._client[1]}"
+        return self._client_name
 
     # -- the end
 

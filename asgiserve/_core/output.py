@@ -30,6 +30,7 @@ class Output(Deferred):
         is_paused: whether the transport asked to write no more for now.
         is_closing: whether nothing more is sent, because the connection is being closed or is lost.
         is_lost: whether the transport can send nothing more.
+        is_direct: whether the transport is known to have nothing, such as TLS, between itself and the socket.
         deadline: when the peer has to have taken something, in the event loop's time.
     """
 
@@ -38,6 +39,7 @@ class Output(Deferred):
         "is_paused",
         "is_closing",
         "is_lost",
+        "is_direct",
         "deadline",
         "_state",
         "_transport",
@@ -58,6 +60,7 @@ class Output(Deferred):
         self.is_paused: bool = False
         self.is_closing: bool = False
         self.is_lost: bool = False
+        self.is_direct: bool = False
         self.deadline: float = inf
         self._state: ServerState = state
         self._transport: Any = None
@@ -76,6 +79,7 @@ class Output(Deferred):
         """Take the transport to write to."""
         self._transport = transport
         self._own = transport if type(transport) is Transport else None
+        self.is_direct = self._own is not None
         self._write = transport.write
         # The writelines() of asyncio's own transports, from Python 3.12 on, never asks to pause. Those of ours do.
         self._gathers = (

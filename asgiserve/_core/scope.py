@@ -57,12 +57,19 @@ _EXTENSIONS_WITH_SENDFILE = Announcement(
 )
 
 
-def connection_scope(scheme: str, client: Address, server: Address, root_path: str) -> "dict[str, Any]":
+def connection_scope(
+    scheme: str, client: Address, server: Address, root_path: str, last: "Optional[dict[str, Any]]"
+) -> "dict[str, Any]":
     """Return what the scopes of a connection have in common, with all keys in place.
 
-    A copy of it that is then filled costs less than a new dictionary that grows key by key. `extensions` says whether
-    files can be sent without copying them.
+    A copy of it that is then filled costs less than a new dictionary that grows key by key. So does a copy of `last`,
+    which is what this returned for another connection with the same `root_path`. `extensions` says whether files can be
+    sent without copying them.
     """
+    if last is not None and last["server"] == server and last["scheme"] == scheme:
+        common = last.copy()
+        common["client"] = client
+        return common
     return {
         "type": "http",
         "asgi": None,

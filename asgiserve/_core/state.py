@@ -42,6 +42,7 @@ class ServerState:
         now: the event loop's time at the last tick, in seconds.
         spare: an HTTPCycle that is used again.
         stopping: whether responses say `Connection: close`.
+        last_scope: what `connection_scope()` returned last, or None.
     """
 
     __slots__ = (
@@ -67,6 +68,7 @@ class ServerState:
         "limits",
         "common",
         "root_path",
+        "last_scope",
         "limit_concurrency",
         "serves_websockets",
         "ws_max_size",
@@ -111,6 +113,7 @@ class ServerState:
         )
         self.common: CommonFields = _common_fields(settings)
         self.root_path: str = settings.root_path
+        self.last_scope: Optional[dict[str, Any]] = None
         self.limit_concurrency: int = -1 if settings.limit_concurrency is None else settings.limit_concurrency
         self.serves_websockets: bool = settings.ws != "none"
         self.ws_max_size: int = -1 if settings.ws_max_size is None else settings.ws_max_size

@@ -67,6 +67,7 @@ cdef class HTTPConnection(Responder):
     cdef _launch(self)
     cdef _take_in(self)
     cpdef long long body_left(self) noexcept
+    cdef dict _make_scope(self)
     cdef _start_websocket(self, RequestHead head)
     cdef bint _is_last_response(self) except -1
     cdef _end_request(self)
@@ -75,6 +76,7 @@ cdef class HTTPConnection(Responder):
     cdef _log_refusal(self)
     cdef _trace(self, message)
     cdef str _peer(self)
+    cdef str _name_client(self)
     cdef _refuse(self, error)
     cdef _close(self)
     cdef _linger(self)

@@ -11,6 +11,7 @@ cdef class Output(Deferred):
     cdef readonly bint is_paused
     cdef readonly bint is_closing
     cdef readonly bint is_lost
+    cdef readonly bint is_direct
     cdef readonly double deadline
     cdef ServerState _state
     cdef object _transport

@@ -17,7 +17,7 @@ cdef class Announcement:
     @cython.locals(spare=Spare)
     cdef bint _is_free(self) except -1
 
-cpdef dict connection_scope(str scheme, object client, object server, str root_path)
+cpdef dict connection_scope(str scheme, object client, object server, str root_path, dict last)
 @cython.locals(raw_path=bytes)
 cpdef dict http_scope(RequestHead head, dict common, str root_path, dict state)
 cpdef dict websocket_scope(RequestHead head, dict common, str root_path, dict state, list subprotocols)

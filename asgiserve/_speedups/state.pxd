@@ -29,6 +29,7 @@ cdef class ServerState:
     cdef public Limits limits
     cdef public CommonFields common
     cdef public str root_path
+    cdef public dict last_scope
     cdef public long long limit_concurrency
     cdef public bint serves_websockets
     cdef public long long ws_max_size
