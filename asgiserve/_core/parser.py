@@ -28,7 +28,7 @@ _NO_LIMIT = 2**31
 
 
 class HeadParser:
-    """Parses heads for one connection."""
+    """Parses heads; keeps nothing from one to the next."""
 
     __slots__ = ()
 

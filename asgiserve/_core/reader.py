@@ -42,6 +42,7 @@ _KNOWN_LINE = re.compile(
     rb"([A-Za-z][A-Za-z_-]{0,31}) ((?:/|\*|https?:)[!-~]{0,1023})[!-~]*(?: HTTP/([0-9]\.[0-9])\r?\n)?"
 )
 
+_PARSER = HeadParser()  # it keeps nothing between two calls
 _spare_head = Spare()
 
 
@@ -80,7 +81,6 @@ class RequestReader:
         "head",
         "chunk",
         "_limits",
-        "_parser",
         "_buffer",
         "_pos",
         "_state",
@@ -98,7 +98,6 @@ class RequestReader:
         self.head: RequestHead = NO_HEAD
         self.chunk: bytes = b""
         self._limits: Limits = limits
-        self._parser: HeadParser = HeadParser()
         self._buffer: bytes = b""
         self._pos: int = 0  # where the unread input begins
         self._state: int = HEAD
@@ -200,7 +199,7 @@ class RequestReader:
         head = _new_head()
         end = 0
         if self._searched == 0:
-            end = self._parser.parse(self._buffer, self._pos, head, False)
+            end = _PARSER.parse(self._buffer, self._pos, head, False)
             if end == 0 or not self._is_within_limits(head, end):
                 head.clear()
                 end = 0
@@ -208,7 +207,7 @@ class RequestReader:
             end = self._scan_head()
             if end == 0:
                 return NEED_DATA
-            if self._parser.parse(self._buffer, self._pos, head, True) != end:
+            if _PARSER.parse(self._buffer, self._pos, head, True) != end:
                 self._refuse_head(end)
         check_head(head, self._limits.body)
         self._pos = end

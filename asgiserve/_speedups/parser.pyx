@@ -169,7 +169,7 @@ _make_tables()
 # -- the parser
 
 cdef class HeadParser:
-    """Parses heads for one connection."""
+    """Parses heads; keeps nothing from one to the next."""
 
     cpdef Py_ssize_t parse(self, bytes data, Py_ssize_t start, RequestHead head, bint checked) except -1:
         """Parse the head that begins at `start` and fill `head`.

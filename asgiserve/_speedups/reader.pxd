@@ -9,6 +9,7 @@ cdef int BODY, BODY_END, END, NEED_DATA, REQUEST, REQUEST_END
 cdef int HEAD, LENGTH, CHUNK_SIZE, CHUNK_DATA, CHUNK_DATA_END, TRAILERS, COMPLETE
 cdef RequestHead NO_HEAD
 cdef Spare _spare_head
+cdef HeadParser _PARSER
 
 cdef class Limits:
     cdef public Py_ssize_t request_line
@@ -20,7 +21,6 @@ cdef class RequestReader:
     cdef readonly RequestHead head
     cdef readonly bytes chunk
     cdef Limits _limits
-    cdef HeadParser _parser
     cdef bytes _buffer
     cdef Py_ssize_t _pos
     cdef int _state
