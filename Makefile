@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv/$(shell $(PYTHON) -c "import sys; print(sys.implementation.cache_tag)")
 APP ?= examples.hello:app
 ARGS ?=
+# How many processes run the tests: those that have to be alone wait for the others. 0: all in one, for a debugger.
+JOBS ?= auto
 export ASGISERVE_EXTENSIONS ?= auto
 
 BIN := $(VENV)/bin
@@ -15,6 +17,7 @@ TOOLS_STAMP := $(VENV)/.tools
 BENCH_STAMP := $(VENV)/.bench
 DOCS_STAMP := $(VENV)/.docs
 SOURCES := setup.py build_llhttp.py $(wildcard asgiserve/_core/*.py asgiserve/_speedups/*.p[xy]*)
+PYTEST := $(PY) -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile
 INSTALL := ASGISERVE_EXTENSIONS=off $(PY) -m pip install -q --disable-pip-version-check --no-build-isolation
 CYTHON := $(shell $(PYTHON) -c "import platform; print('cython>=3.1' * (platform.python_implementation() == 'CPython'))")
 
@@ -29,16 +32,16 @@ endif
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 	/' | expand -t 16
 	@echo 'Variables: PYTHON=$(PYTHON) VENV=$(VENV) ASGISERVE_EXTENSIONS=$(ASGISERVE_EXTENSIONS) (auto, require, off)'
-	@echo '           APP=$(APP) for serve; ARGS= for serve, test and the bench targets'
+	@echo '           APP=$(APP) for serve; ARGS= for serve, test and the bench targets; JOBS=$(JOBS) for test'
 
 serve: $(BUILD_STAMP) ## run the example application: make serve APP=module:attribute ARGS='--port 9000'
 	$(BIN)/asgiserve $(APP) $(ARGS)
 
 test: $(BUILD_STAMP) ## run the whole test suite over every stack that is built
-	$(PY) -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-fast: $(BUILD_STAMP) ## run the tests but the slow ones
-	$(PY) -m pytest -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 autobahn: $(BUILD_STAMP) ## run the Autobahn WebSocket test suite over every stack; ARGS=--short for most of it in half a minute
 	$(PY) tests/autobahn $(ARGS)

@@ -121,7 +121,9 @@ propagate = false
 
 @pytest.fixture(autouse=True)
 def as_before():
-    """Puts the loggers back as they were."""
+    """Puts the loggers back as they were; a set-up may also disable those of others."""
+    others = [it for it in logging.root.manager.loggerDict.values() if isinstance(it, logging.Logger)]
+    enabled = [it for it in others if not it.disabled]
     loggers = [logging.getLogger(), *map(logging.getLogger, NAMES)]
     before = [(it, it.level, it.propagate, it.disabled, it.handlers[:], it.filters[:]) for it in loggers]
     yield
@@ -133,6 +135,8 @@ def as_before():
         it.propagate, it.disabled = propagate, disabled
         it.handlers[:] = handlers
         it.filters[:] = filters
+    for it in enabled:
+        it.disabled = False
 
 
 def apply(log_config, **options):
