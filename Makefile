@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv/$(shell $(PYTHON) -c "import sys; print(sys.implementation.cache_tag)")
 APP ?= examples.hello:app
 ARGS ?=
+# How many processes run the tests: those that have to be alone wait for the others. 0: all in one, for a debugger.
+JOBS ?= auto
 export ASGISERVE_EXTENSIONS ?= auto
 
 BIN := $(VENV)/bin
@@ -15,6 +17,7 @@ TOOLS_STAMP := $(VENV)/.tools
 BENCH_STAMP := $(VENV)/.bench
 DOCS_STAMP := $(VENV)/.docs
 SOURCES := setup.py build_llhttp.py $(wildcard asgiserve/_core/*.py asgiserve/_speedups/*.p[xy]*)
+PYTEST := $(PY) -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile
 INSTALL := ASGISERVE_EXTENSIONS=off $(PY) -m pip install -q --disable-pip-version-check --no-build-isolation
 CYTHON := $(shell $(PYTHON) -c "import platform; print('cython>=3.1' * (platform.python_implementation() == 'CPython'))")
 
@@ -24,21 +27,23 @@ $(BUILD_STAMP): FORCE
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: FORCE help serve test test-fast lint format types build bench bench-http bench-websocket instructions autobahn reference docs annotate sdist wheel clean
+.PHONY: FORCE help environment serve test test-fast lint format types build bench bench-http bench-websocket instructions autobahn reference docs annotate sdist wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 	/' | expand -t 16
 	@echo 'Variables: PYTHON=$(PYTHON) VENV=$(VENV) ASGISERVE_EXTENSIONS=$(ASGISERVE_EXTENSIONS) (auto, require, off)'
-	@echo '           APP=$(APP) for serve; ARGS= for serve, test and the bench targets'
+	@echo '           APP=$(APP) for serve; ARGS= for serve, test and the bench targets; JOBS=$(JOBS) for test'
+
+environment: $(ENV_STAMP) ## make the environment of this interpreter, with all that the tests need
 
 serve: $(BUILD_STAMP) ## run the example application: make serve APP=module:attribute ARGS='--port 9000'
 	$(BIN)/asgiserve $(APP) $(ARGS)
 
 test: $(BUILD_STAMP) ## run the whole test suite over every stack that is built
-	$(PY) -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-fast: $(BUILD_STAMP) ## run the tests but the slow ones
-	$(PY) -m pytest -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 autobahn: $(BUILD_STAMP) ## run the Autobahn WebSocket test suite over every stack; ARGS=--short for most of it in half a minute
 	$(PY) tests/autobahn $(ARGS)
@@ -56,13 +61,13 @@ format: $(TOOLS_STAMP) ## apply style
 types: $(TOOLS_STAMP) ## check types
 	$(BIN)/mypy
 
-bench: $(BUILD_STAMP) $(BENCH_STAMP) ## run the micro benchmarks
+bench: $(BENCH_STAMP) $(BUILD_STAMP) ## run the micro benchmarks
 	$(PY) -m pytest bench/micro $(ARGS)
 
-bench-http: $(BUILD_STAMP) $(BENCH_STAMP) ## compare with other servers under load; needs a C compiler
+bench-http: $(BENCH_STAMP) $(BUILD_STAMP) ## compare with other servers under load; needs a C compiler
 	$(PY) -m bench.http $(ARGS)
 
-bench-websocket: $(BUILD_STAMP) $(BENCH_STAMP) ## compare with other servers over WebSocket; needs a C compiler
+bench-websocket: $(BENCH_STAMP) $(BUILD_STAMP) ## compare with other servers over WebSocket; needs a C compiler
 	$(PY) -m bench.websocket $(ARGS)
 
 instructions: $(BUILD_STAMP) ## check that no request has become dearer, in machine instructions; needs valgrind
@@ -96,16 +101,20 @@ $(ENV_STAMP): pyproject.toml
 	$(INSTALL) -e '.[standard,test]'
 	@touch $@
 
+# Like the first, each further install links the package pure, and removes what was compiled: build after it.
 $(TOOLS_STAMP): $(ENV_STAMP)
 	$(INSTALL) -e '.[dev]'
+	@rm -f $(BUILD_STAMP)
 	@touch $@
 
 $(BENCH_STAMP): $(ENV_STAMP)
 	$(INSTALL) -e '.[bench]'
+	@rm -f $(BUILD_STAMP)
 	@touch $@
 
 $(DOCS_STAMP): $(ENV_STAMP)
 	$(INSTALL) -e '.[docs]'
+	@rm -f $(BUILD_STAMP)
 	@touch $@
 
 $(BUILD_STAMP): $(ENV_STAMP) $(SOURCES)

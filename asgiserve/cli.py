@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
 import signal
 import sys
 from types import FrameType
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Mapping, NoReturn, Optional
 import click
 from click.core import ParameterSource
 
-from . import __version__, _stack, loops, show_config
+from . import __version__, _stack, loops
 from .config import Config
 from .errors import ConfigError
 from .importer import LoadError
@@ -145,6 +144,8 @@ def explanation(option: Option) -> str:
 def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if not value or ctx.resilient_parsing:
         return
+    import platform  # only for this
+
     try:
         stack = _stack.load("auto")
         serving = f"{stack.name} ({stack.parser})"
@@ -180,6 +181,8 @@ def _act(named: Mapping[str, Any], settings: Mapping[str, Setting]) -> int:
         _exit_usage(f"no application given: {PROG} MODULE:ATTRIBUTE, or {BY_NAME['app'].env}")
     config = Config("module:attribute" if app is None else app, **options)
     if named.get("print_config"):
+        from . import show_config  # which only prints
+
         config.app = app
         _print("\n".join(show_config.lines(config, settings)))
         return 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-from configparser import RawConfigParser
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from . import addresses
@@ -183,6 +182,8 @@ def _check_level(option: Option, value: Any) -> Any:
 
 
 def _check_log_config(option: Option, value: Any) -> Any:
+    from configparser import RawConfigParser  # the default is not checked, so that most do without
+
     if isinstance(value, (dict, RawConfigParser)) or hasattr(value, "readline"):
         return value
     try:

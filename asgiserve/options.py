@@ -9,8 +9,7 @@ This module must not know click, the environment or the server. Bad values raise
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from .errors import ConfigError
 from .logging import LOG_LEVELS, LOGGING_CONFIG
@@ -46,8 +45,7 @@ class UnknownOption(OptionError, TypeError):
     """There is no option of that name: a wrong setting, and in Python a wrong keyword."""
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """One setting.
 
     ``kind`` is a key of :data:`asgiserve.option_kinds.CHECKS`. A *flag* is on or off and has a ``--no-`` form; a

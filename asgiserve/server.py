@@ -13,7 +13,6 @@ import functools
 import inspect
 import logging
 import os
-import random
 import signal
 import socket
 import sys
@@ -30,14 +29,13 @@ from .importer import LoadError
 from .lifespan import Lifespan, LifespanError
 from .logging import TRACE, AccessLog
 from .memory import keep_freed_blocks
-from .metrics.snapshot import Snapshot, take
 from .middleware.proxy_headers import ProxyHeaders
-from .proxy_protocol import ProxyProtocol
 from .sockets import BindError, Listeners, open_configured
 from .systemd import Notifier
 from .urgency import DRAIN, DROP, HURRY, RETIRE, Urgency
 
 if TYPE_CHECKING:
+    from .metrics.snapshot import Snapshot
     from .processes.link import WorkerLink
 
 logger = logging.getLogger("asgiserve.error")
@@ -146,6 +144,8 @@ class Server:
 
     def snapshot(self) -> Snapshot:
         """How the server is doing, with the longest delay of the event loop since the last call."""
+        from .metrics.snapshot import take  # a server that nobody watches does without
+
         lag, self._lag = self._lag, 0.0
         return take(self.state, self._started_at, lag)
 
@@ -334,6 +334,8 @@ class Server:
             self.state.forwarding = ProxyHeaders(config.peers, config.forwarded_headers)
         self.state.tick(loop.time() - self._stood_still, time.time())
         if config.limit_max_requests is not None and self._link is None:  # the parent counts the requests of workers
+            import random  # few servers have a limit
+
             self._max_requests = config.limit_max_requests + random.randint(0, config.limit_max_requests_jitter)
         try:
             listeners.listen(config.backlog)
@@ -368,6 +370,8 @@ class Server:
         else:
             connect = functools.partial(_stack.tls_transport(stack), state, tls)
         if config.proxy_protocol:
+            from .proxy_protocol import ProxyProtocol  # which most do not need
+
             connect = functools.partial(ProxyProtocol, state, config.peers, connect)
         if config.limit_rate_per_second is not None:
             connect = functools.partial(_stack.throttle(stack), state, config.limit_rate_per_second, connect)

@@ -8,7 +8,6 @@ an address in use is found before the application starts and nobody is let in be
 from __future__ import annotations
 
 import errno
-import ipaddress
 import logging
 import os
 import socket
@@ -268,10 +267,15 @@ def _shares_port(address: TCP, addresses: Sequence[Address]) -> bool:
 
 def _is_ipv4(host: str) -> bool:
     try:
-        ipaddress.IPv4Address(host)
-    except ValueError:
+        socket.inet_pton(socket.AF_INET, host)
+    except (OSError, ValueError):  # ValueError: a character that no address has
         return False
     return True
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a socket with this address, as the system writes it, is reached from this machine alone."""
+    return host == "::1" or host.startswith(("127.", "::ffff:127."))
 
 
 def _bind_tcp(address: TCP, reuse_port: bool, only_ipv6: bool = False) -> list[socket.socket]:
@@ -348,7 +352,7 @@ def _bind_one(family: int, address: Any, where: TCP, reuse_port: bool, dual_stac
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual_stack else 1)
         sock.bind(address)
         sock.setblocking(False)
-        if sys.platform == "linux" and ipaddress.ip_address(sock.getsockname()[0]).is_loopback:
+        if sys.platform == "linux" and _is_loopback(sock.getsockname()[0]):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LOCAL_SEND_BUFFER)  # accepted sockets inherit it
     except OSError as exc:
         if sock is not None:

@@ -6,14 +6,18 @@ Knows addresses, networks and names; knows nothing of HTTP.
 from __future__ import annotations
 
 import functools
-import ipaddress
 import re
-from typing import Any, Iterable, Optional, Union
+from typing import TYPE_CHECKING, Any, Iterable, Optional, Union
 
-IPAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+if TYPE_CHECKING:
+    import ipaddress
+
+    IPAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 DEFAULT_PEERS = "127.0.0.1,::1"
 """Who is trusted where nothing else is said: proxies on the same machine."""
+
+_LOOPBACK = DEFAULT_PEERS.split(",")  # which is known to be right, and how `ipaddress` writes it
 
 EVERYBODY = "*"
 UNIX = "unix"
@@ -26,6 +30,8 @@ _MAX_CACHED = 253  # what is longer than a host name is not worth remembering
 def parse_ip(text: str) -> Optional[IPAddress]:
     """The address that `text` stands for, or None. A zone (``%eth0``) does not count, and an IPv4 address that is
     written as an IPv6 one (``::ffff:10.0.0.1``, as a dual-stack socket shows it) is the IPv4 address."""
+    import ipaddress  # a server that no proxy speaks to does without
+
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
@@ -54,7 +60,7 @@ class TrustedPeers:
         names = split_items(items)
         self.everybody = EVERYBODY in names
         self._unix = UNIX in names
-        self._addresses: set[IPAddress] = set()
+        self._addresses: set[str] = set()  # as `ipaddress` writes them
         self._networks: list[Union[ipaddress.IPv4Network, ipaddress.IPv6Network]] = []
         self._names: set[str] = set()
         for name in names:
@@ -62,9 +68,12 @@ class TrustedPeers:
         self._known = functools.lru_cache(maxsize=4096)(self._look)
 
     def _add(self, name: str) -> None:
+        if name in _LOOPBACK:
+            self._addresses.add(name)
+            return
         address = parse_ip(name)
         if address is not None:
-            self._addresses.add(address)
+            self._addresses.add(str(address))
         elif _NUMERIC.match(name):
             self._networks.append(_network(name))
         else:
@@ -87,13 +96,17 @@ class TrustedPeers:
         return self._unix and bool(server) and server[1] is None
 
     def _look(self, host: str) -> bool:
+        if host in self._addresses:
+            return True
         address = parse_ip(host)
         if address is None:
             return host in self._names
-        return address in self._addresses or any(address in network for network in self._networks)
+        return str(address) in self._addresses or any(address in network for network in self._networks)
 
 
 def _network(text: str) -> Union[ipaddress.IPv4Network, ipaddress.IPv6Network]:
+    import ipaddress
+
     if "/" not in text:
         raise ValueError(f"{text!r} is not an IP address")
     try:

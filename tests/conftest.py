@@ -3,7 +3,9 @@
 import logging
 import os
 import platform
+from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 
 import harness
 import pytest
@@ -41,6 +43,38 @@ def load_stack(name, required):
 
 def stack_required(config):
     return config.getoption("--stack") == "compiled" or os.environ.get("ASGISERVE_EXTENSIONS") == "require"
+
+
+def opened(name):
+    return open(Path(__file__).with_name(name), "rb")
+
+
+@contextmanager
+def machine(alone):
+    """Holds the machine: shared with other tests, or `alone`. The tests of all runs in this checkout take part, be they
+    those of pytest-xdist or of another interpreter.
+
+    Two files of ours carry the locks. Whoever waits to be alone has the door meanwhile, so that no more go in.
+    """
+    try:
+        from fcntl import LOCK_EX, LOCK_SH, LOCK_UN, flock
+    except ImportError:  # Windows, where nothing runs side by side
+        yield
+        return
+    with opened("harness.py") as door, opened("conftest.py") as room:
+        flock(door, LOCK_EX)
+        flock(room, LOCK_EX if alone else LOCK_SH)
+        flock(door, LOCK_UN)
+        try:
+            yield
+        finally:
+            flock(room, LOCK_UN)  # for the children too, which a test may have forked
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    with machine(item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ It judges a request that `rules` found to ask for the WebSocket protocol, and an
 
 import re
 from binascii import b2a_base64
-from hashlib import sha1
 from typing import Optional
 
 from ..errors import ProtocolError
@@ -68,6 +67,8 @@ def check_handshake(head: RequestHead, allow_deflate: bool) -> Handshake:
 
 def make_accept(key: bytes) -> bytes:
     """Return the Sec-WebSocket-Accept value that belongs to a Sec-WebSocket-Key (RFC 6455 section 4.2.2)."""
+    from hashlib import sha1  # a server without WebSockets does without, and a process that has it finds it at once
+
     return b2a_base64(sha1(key + _GUID, usedforsecurity=False).digest(), newline=False)
 
 

@@ -6,7 +6,6 @@ decoders that must agree to the byte on malformed chunks are one decoder too man
 """
 
 import re
-from importlib.metadata import version
 
 import h11
 
@@ -14,7 +13,7 @@ from .._consts import FIELD_CONTENT_LENGTH, METHODS, NOTED_FIELDS
 from .head import RequestHead
 from .rules import FIELD_VALUE, TOKEN, set_target
 
-PARSER_VERSION = "h11 " + version("h11")
+PARSER_VERSION = "h11 " + h11.__version__  # type: ignore[attr-defined]  # importlib.metadata takes long to load
 
 _METHOD_NAMES = {name.encode(): name for name in METHODS}
 _PLAIN_HEAD = re.compile(

@@ -5,7 +5,6 @@ judges the fields together. The parsers h11 and llhttp may refuse more than thes
 refuse is judged here again, so that both stacks give the same answer.
 """
 
-import ipaddress
 import re
 
 from .._consts import METHODS, NOTED_FIELDS
@@ -104,6 +103,8 @@ def is_valid_host(value: bytes) -> bool:
     if port and int(port[:6]) > 65535:
         return False
     if address is not None:
+        import ipaddress  # rarely needed, and a process that has it finds it at once
+
         try:
             ipaddress.IPv6Address(address.decode())
         except ValueError:

@@ -1,7 +1,8 @@
 """The ASGI scope of a request and of a WebSocket (ASGI HTTP and WebSocket spec 2.5, the Connection Scopes)."""
 
+from binascii import Error as NoHexError
+from binascii import unhexlify
 from typing import Any, Optional
-from urllib.parse import unquote_to_bytes
 
 from .._consts import HAS_SENDFILE
 from .head import RequestHead
@@ -150,9 +151,24 @@ def websocket_scope(
 def full_path(raw_path: bytes, root_path: str) -> str:
     """Return the decoded path, with `root_path` in front unless a proxy has left it there."""
     if b"%" in raw_path:
-        path = unquote_to_bytes(raw_path).decode("utf-8", "replace")
+        path = unquote(raw_path).decode("utf-8", "replace")
     else:
         path = raw_path.decode("ascii")
     if not root_path or path == root_path or path.startswith(root_path + "/") or path == "*":
         return path
     return root_path + path
+
+
+def unquote(text: bytes) -> bytes:
+    """Return `text` with its percent-encoded bytes decoded (RFC 3986 section 2.1); a stray % stays as it is."""
+    pieces = text.split(b"%")
+    decoded = [pieces[0]]
+    for piece in pieces[1:]:
+        code = piece[:2]
+        try:
+            byte = unhexlify(code)
+        except NoHexError:
+            byte = b""
+        # An empty piece is hexadecimal too.
+        decoded.append(byte + piece[2:] if byte else b"%" + piece)
+    return b"".join(decoded)

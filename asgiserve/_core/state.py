@@ -1,7 +1,6 @@
 """ServerState: what the connections of one event loop share."""
 
 import time
-from email.utils import formatdate
 from math import inf
 from typing import Any, Optional
 
@@ -13,6 +12,9 @@ from .launch import Launcher, as_coroutine_function, is_done
 from .lines import Lines
 from .reader import Limits
 from .wire import CommonFields
+
+_DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
+_MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
 
 
 class ServerState:
@@ -165,10 +167,17 @@ class ServerState:
         second = int(wall)
         if self._has_date and second != self._second:
             self._second = second
-            self.common.set_date(b"date: %b\r\n" % formatdate(second, usegmt=True).encode())
+            self.common.set_date(b"date: %b\r\n" % http_date(second))
         due = [connection for connection in self.connections if connection.is_due(now)]
         for connection in due:
             connection.on_tick(now)
+
+
+def http_date(second: int) -> bytes:
+    """Return a second since the epoch as an IMF-fixdate (RFC 9110 section 5.6.7), whatever the locale."""
+    year, month, day, hour, minute, second, weekday = time.gmtime(second)[:7]
+    names = (_DAYS[weekday], day, _MONTHS[month - 1], year)
+    return b"%b, %02d %b %04d " % names + b"%02d:%02d:%02d GMT" % (hour, minute, second)
 
 
 def _seconds(timeout: Optional[float]) -> float:

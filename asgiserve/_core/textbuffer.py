@@ -4,7 +4,6 @@ What the pieces mean is others' business.
 """
 
 import re
-from json.encoder import encode_basestring_ascii as _quote
 
 _is_plain = re.compile(r"[ !#-\[\]-~]*").fullmatch
 
@@ -35,7 +34,11 @@ class TextBuffer:
 
     def add_json(self, text: str) -> None:
         """Add `text` as it stands between the quotes of a string in JSON, all in ASCII."""
-        self._pieces.append(_quote(text)[1:-1])
+        if self.add_plain(text):
+            return
+        from json.encoder import encode_basestring_ascii  # rarely needed, and a process that has it finds it at once
+
+        self._pieces.append(encode_basestring_ascii(text)[1:-1])
 
     def add_plain(self, text: str) -> bool:
         """Add `text` if it is printable ASCII without a double quote or a backslash.

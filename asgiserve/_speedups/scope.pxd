@@ -22,3 +22,4 @@ cpdef dict connection_scope(str scheme, object client, object server, str root_p
 cpdef dict http_scope(RequestHead head, dict common, str root_path, dict state)
 cpdef dict websocket_scope(RequestHead head, dict common, str root_path, dict state, list subprotocols)
 cpdef str full_path(bytes raw_path, str root_path)
+cpdef bytes unquote(bytes text)

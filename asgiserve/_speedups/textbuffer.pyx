@@ -4,8 +4,6 @@
 The text is kept as UTF-8, in which "surrogatepass" has a form for lone surrogates too.
 """
 
-from json.encoder import encode_basestring_ascii as _quote
-
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdlib cimport free, realloc
@@ -83,7 +81,9 @@ cdef class TextBuffer:
         """Add `text` as it stands between the quotes of a string in JSON, all in ASCII."""
         if self.add_plain(text):
             return 0
-        return self.add(_quote(text)[1:-1])
+        from json.encoder import encode_basestring_ascii  # rarely needed, and a process that has it finds it at once
+
+        return self.add(encode_basestring_ascii(text)[1:-1])
 
     cpdef bint add_plain(self, str text) except -1:
         """Add `text` if it is printable ASCII without a double quote or a backslash.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import http
-import json
 import logging
 import os
 import sys
@@ -170,6 +169,8 @@ class JSONFormatter(logging.Formatter):
         super().__init__()
 
     def format(self, record: logging.LogRecord) -> str:
+        import json  # most logs are no JSON
+
         fields: dict[str, Any] = {
             "time": json_time(record.created),
             "level": record.levelname,

@@ -6,18 +6,19 @@ holds for ours too.
 
 from __future__ import annotations
 
-import configparser
 import copy
-import json
 import logging
-import logging.config
 import os
 import sys
 import time
-from typing import Any, Callable, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
+from . import default_setup
 from .defaults import LOG_LEVELS, LOGGING_CONFIG
 from .streams import StreamHandler
+
+if TYPE_CHECKING:
+    from configparser import RawConfigParser
 
 LOGGERS = ("asgiserve", "asgiserve.error", "asgiserve.access", "asgiserve.asgi")
 
@@ -34,7 +35,7 @@ _OURS = "asgiserve.logging."
 COMPLAINT_INTERVAL = 60.0
 """Seconds between two complaints about a handler that cannot write."""
 
-Loaded = Union[dict[str, Any], configparser.RawConfigParser, None]
+Loaded = Union[dict[str, Any], "RawConfigParser", None]
 
 
 # -- reading
@@ -45,7 +46,11 @@ def load(log_config: Any) -> Loaded:
 
     Raises ValueError, in one line that names the file.
     """
-    if log_config is None or isinstance(log_config, (dict, configparser.RawConfigParser)):
+    if log_config is None or isinstance(log_config, dict):
+        return log_config
+    from configparser import RawConfigParser  # the default set-up does without
+
+    if isinstance(log_config, RawConfigParser):
         return log_config
     if hasattr(log_config, "readline"):
         return _read_ini(log_config.read(), str(getattr(log_config, "name", "log_config")))
@@ -94,15 +99,23 @@ def _read_toml(text: str) -> Any:
     return tomllib.loads(text)
 
 
+def _read_json(text: str) -> Any:
+    import json
+
+    return json.loads(text)
+
+
 _READERS: dict[str, Callable[[str], Any]] = {
-    ".json": json.loads,
+    ".json": _read_json,
     ".yaml": _read_yaml,
     ".yml": _read_yaml,
     ".toml": _read_toml,
 }
 
 
-def _read_ini(text: str, path: str) -> configparser.RawConfigParser:
+def _read_ini(text: str, path: str) -> RawConfigParser:
+    import configparser
+
     # As logging.config.fileConfig does; formats are full of percent signs, but some use interpolation.
     parser = configparser.ConfigParser()
     try:
@@ -144,7 +157,7 @@ def _entries(config: dict[str, Any], kind: str) -> list[dict[str, Any]]:
     return [entry for entry in entries.values() if isinstance(entry, dict)] if isinstance(entries, dict) else []
 
 
-def _map_ini(parser: configparser.RawConfigParser) -> configparser.RawConfigParser:
+def _map_ini(parser: RawConfigParser) -> RawConfigParser:
     """The same for a parser; changes it."""
     for section in parser.sections():
         name = parser.get(section, "class", raw=True, fallback="")
@@ -192,7 +205,7 @@ def configure(
             config["formatters"]["access"]["fmt"] = "%(message)s"
         if use_colors is not None:
             _set_colours(config, use_colors)
-        _apply(logging.config.dictConfig, config, source)
+        _apply(default_setup.apply if log_config == default_setup.UNCHANGED else _dict_config, config, source)
     elif loaded is not None:
         _apply(_file_config, _map_ini(loaded), source)
     if loaded is not None:
@@ -218,7 +231,15 @@ def _set_colours(config: dict[str, Any], use_colors: bool) -> None:
             formatter["use_colors"] = use_colors
 
 
-def _file_config(parser: configparser.RawConfigParser) -> None:
+def _dict_config(config: dict[str, Any]) -> None:
+    import logging.config  # which brings pickle, socketserver and configparser along
+
+    logging.config.dictConfig(config)
+
+
+def _file_config(parser: RawConfigParser) -> None:
+    import logging.config
+
     if "root" not in [key.strip() for key in parser.get("loggers", "keys", fallback="").split(",")]:
         raise ValueError("[loggers] has no root among its keys")
     logging.config.fileConfig(parser, disable_existing_loggers=False)

@@ -13,10 +13,9 @@ from __future__ import annotations
 import functools
 import re
 from typing import Any, Iterable, NamedTuple, Optional, Union
-from urllib.parse import unquote_to_bytes
 
 from .._core.rules import is_valid_host
-from .._core.scope import full_path
+from .._core.scope import full_path, unquote
 from ..options import FORWARDING_HEADERS
 from ..trust import DEFAULT_PEERS, TrustedPeers
 from .forwarded import UNKNOWN, Address, parse_forwarded, parse_node, parse_port
@@ -177,7 +176,7 @@ def clean_prefix(text: str) -> Optional[str]:
     """
     if not _PREFIX_FORM.match(text):
         return None
-    path = unquote_to_bytes(text).decode("utf-8", "replace")
+    path = unquote(text.encode()).decode("utf-8", "replace")
     if not path.isprintable() or "\\" in path or not {".", ".."}.isdisjoint(path.split("/")):
         return None
     return re.sub("/{2,}", "/", path).rstrip("/")

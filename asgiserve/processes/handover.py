@@ -8,7 +8,6 @@ Until then the sockets are the old one's: if the new one ends, or takes too long
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import socket
@@ -64,6 +63,8 @@ class Predecessor:
     """
 
     def __init__(self, text: str) -> None:
+        import json  # a program that is not replaced does without
+
         try:
             found = json.loads(text)
             self.passed = [Inherited(*each) for each in found["passed"]]
@@ -154,6 +155,8 @@ class Upgrade:
             return refuse("a new program is starting already")
         if os.getpid() == 1:
             return refuse("this is process 1, whose end is the end of its container; SIGHUP restarts workers")
+        import json
+
         sockets = describe_sockets(listeners)
         mine, theirs = socket.socketpair()
         with theirs:

@@ -186,6 +186,9 @@ def main() -> int:
         from asgiserve import _stack
 
         stacks = [name for name in ("compiled", "pure") if name in _stack.available()]
+        if "compiled" not in stacks and os.environ.get("ASGISERVE_EXTENSIONS") == "require":
+            print("no Autobahn test suite: the compiled stack is not built", file=sys.stderr)
+            return 1
 
     build = ROOT / "build" / "autobahn"
     try:

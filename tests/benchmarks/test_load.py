@@ -21,6 +21,7 @@ from bench.process import ServerFailed, free_port
 from bench.scratch import program
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.skipif(sys.platform != "linux", reason="the benchmarks are for Linux"),
     pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler"),
 ]

@@ -333,7 +333,7 @@ def test_headers_that_raise(stack, server_log):
     assert response.get(b"a") is None
 
 
-@pytest.mark.parametrize("value", [None, "text", 5, [b"x"], object()], ids=repr)
+@pytest.mark.parametrize("value", [None, "text", 5, [b"x"], object], ids=repr)
 @pytest.mark.parametrize("streaming", [False, True])
 def test_bad_body(stack, value, streaming):
     async def app(scope, receive, send):
@@ -349,7 +349,7 @@ def test_bad_body(stack, value, streaming):
     assert client.response().body == (b"ab" if streaming else b"b")
 
 
-@pytest.mark.parametrize("message", [None, 5, "http.response.start", [("type", "x")], object()], ids=repr)
+@pytest.mark.parametrize("message", [None, 5, "http.response.start", [("type", "x")], object], ids=repr)
 def test_not_a_message(stack, message):
     async def app(scope, receive, send):
         with pytest.raises((AppError, TypeError, ValueError)):

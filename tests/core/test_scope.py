@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import urllib.parse
 
 import pytest
 from harness import GET, request, serve
@@ -54,6 +55,14 @@ def test_path_is_decoded_and_raw_path_is_not(stack):
     assert scope["path"] == "/a b/\u20ac/"
     assert scope["raw_path"] == b"/a%20b/%E2%82%AC%2F"
     assert scope["query_string"] == b"x=%20"
+
+
+def test_percent_encoding_is_decoded_as_the_standard_library_does(part):
+    unquote = part("scope").unquote
+    texts = [b"", b"%", b"%%", b"a%", b"%4", b"%4g", b"%zz%41", b"%41%4", b"%2541", b"% 41", b"%+1", b"%1_", b"%%41"]
+    texts += [b"%%%02x%%%02X" % (code, code) for code in range(256)]
+    for text in texts:
+        assert unquote(text) == urllib.parse.unquote_to_bytes(text), text
 
 
 @pytest.mark.parametrize(("target", "query"), [("/", b""), ("/?", b""), ("/?a", b"a"), ("/?a?b", b"a?b")])

@@ -66,6 +66,11 @@ def test_date_goes_with_the_clock(stack):
     assert times == [WALL_START, WALL_START + 3]
 
 
+def test_date_of_every_day_and_month(part):
+    for second in range(0, 2**33, 86400 * 13 + 3607):
+        assert part("state").http_date(second).decode() == email.utils.formatdate(second, usegmt=True)
+
+
 def test_date_and_server_can_be_off(stack):
     response = get(stack, answering(), date_header=False, server_header=False)
     assert response.get(b"date") is None

@@ -13,6 +13,7 @@ from .websocket_client import Peer
 from .wire import Truncated, encode
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.usefixtures("ours"),
     pytest.mark.skipif(not LINUX, reason="what the processes do is read from /proc"),
 ]

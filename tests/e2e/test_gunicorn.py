@@ -20,7 +20,10 @@ from .load import Load, OneTarget
 from .websocket_client import Peer
 from .wire import Wire, encode
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gunicorn does not run on Windows")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(sys.platform == "win32", reason="gunicorn does not run on Windows"),
+]
 
 WORKERS = {"compiled": "AsgiserveWorker", "pure": "AsgiserveH11Worker"}
 

@@ -12,6 +12,8 @@ import pytest
 from .launcher import wait_for
 from .wire import encode
 
+pytestmark = pytest.mark.alone
+
 TIMEOUTS = (
     *("--timeout-headers", "1"),
     *("--timeout-keep-alive", "1"),

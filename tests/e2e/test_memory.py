@@ -11,6 +11,7 @@ from .launcher import LINUX, PYPY, wait_for
 from .wire import encode
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.skipif(not LINUX, reason="measures memory through /proc"),
     pytest.mark.skipif(PYPY, reason="PyPy's collector decides how much memory it holds"),
 ]

@@ -15,6 +15,7 @@ from .load import Load
 from .wire import encode
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.usefixtures("ours"),
     pytest.mark.skipif(not LINUX, reason="what the processes do is read from /proc"),
 ]

@@ -75,7 +75,6 @@ def render(stack):
         ("%(M)s", "1234"),
         ("%(M)06d", "001234"),
         ("%(L)s", "1.234567"),
-        ("%(p)s", f"<{os.getpid()}>"),
         ("%({User-Agent}i)s", "curl/8"),
         ("%({x-a}i)s", "1, 2"),
         ("%({x-none}i)s", "-"),
@@ -91,6 +90,10 @@ def render(stack):
 )
 def test_atoms(render, text, line):
     assert render(text) == line
+
+
+def test_process(render):
+    assert render("%(p)s") == f"<{os.getpid()}>"
 
 
 def test_all_atoms_are_known():

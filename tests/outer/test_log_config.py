@@ -121,7 +121,9 @@ propagate = false
 
 @pytest.fixture(autouse=True)
 def as_before():
-    """Puts the loggers back as they were."""
+    """Puts the loggers back as they were; a set-up may also disable those of others."""
+    others = [it for it in logging.root.manager.loggerDict.values() if isinstance(it, logging.Logger)]
+    enabled = [it for it in others if not it.disabled]
     loggers = [logging.getLogger(), *map(logging.getLogger, NAMES)]
     before = [(it, it.level, it.propagate, it.disabled, it.handlers[:], it.filters[:]) for it in loggers]
     yield
@@ -133,6 +135,8 @@ def as_before():
         it.propagate, it.disabled = propagate, disabled
         it.handlers[:] = handlers
         it.filters[:] = filters
+    for it in enabled:
+        it.disabled = False
 
 
 def apply(log_config, **options):
@@ -148,6 +152,50 @@ def apply(log_config, **options):
         log.log(*REQUEST)
     log.close()
     return out.getvalue(), err.getvalue()
+
+
+def described(logger):
+    """All that a set-up says of a logger."""
+    handlers = [
+        (type(handler), handler.name, handler.level, handler.stream, type(handler.formatter), handler.formatter._fmt)
+        + (getattr(handler.formatter, "use_colors", None),)
+        for handler in logger.handlers
+    ]
+    return logger.name, logger.level, logger.propagate, logger.disabled, logger.filters, handlers
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"log_format": "json"}, {"access_log_format": "%(h)s"}, {"use_colors": True}, {"log_level": "error"}],
+    ids=repr,
+)
+def test_the_default_set_up_is_what_dictconfig_makes_of_it(monkeypatch, options):
+    out, err = io.StringIO(), io.StringIO()
+    loggers = [*map(logging.getLogger, NAMES), logging.getLogger("asgiserve.more"), logging.getLogger("somebody")]
+
+    def set_up():
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+            logger.propagate, logger.disabled = False, True
+            logger.handlers[:] = [logging.NullHandler()]
+        with redirect_stdout(out), redirect_stderr(err):
+            Config("main:app", **options).configure_logging()
+        # Of what it does not name, a set-up changes nothing that shows.
+        found = [described(logger) for logger in loggers if logger.name != "somebody"]
+        return found, logging.getLogger("somebody").disabled
+
+    ours = set_up()
+    monkeypatch.setattr("asgiserve.logging.default_setup.UNCHANGED", None)
+    assert ours == set_up()
+    for logger in loggers[-2:]:
+        logger.handlers.clear()
+        logger.propagate, logger.disabled = True, False
+        logger.setLevel(logging.NOTSET)
+
+
+def test_a_default_set_up_that_was_changed_in_place_counts(monkeypatch):
+    monkeypatch.setitem(logs.LOGGING_CONFIG["formatters"]["default"], "fmt", "changed: %(message)s")
+    assert apply(logs.LOGGING_CONFIG)[1] == "changed: hello\n"
 
 
 def written(tmp_path, name, text):

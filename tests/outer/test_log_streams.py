@@ -159,6 +159,7 @@ def test_a_closed_pipe(pipe, error_log):
     assert error_log == ["A log cannot be written, its lines are lost: Broken pipe"]
 
 
+@pytest.mark.alone
 def test_a_pipe_that_nobody_reads(pipe, error_log, monkeypatch):
     monkeypatch.setattr(streams, "PATIENCE", 0.05)
     reader, stream = pipe
