@@ -16,8 +16,7 @@ import weakref
 
 import pytest
 from fakes import FakeLoop
-
-from .sockets import KIB, BufferedRecorder, Recorder, World, descriptors, is_ended, is_open, reset, take
+from reactors import KIB, BufferedRecorder, Recorder, World, descriptors, is_ended, is_open, reset, take
 
 pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="epoll is Linux's")
 
@@ -456,7 +455,7 @@ def test_a_client_that_reads_nothing(world, connect):
     """The protocol is told once; what waits is what was written, and nothing of it is sent twice or lost."""
     protocol = Recorder()
     peer = connect(protocol)
-    data = os.urandom(4 * MIB)
+    data = os.urandom(MIB) * 16  # more than the system keeps of a TCP connection
     protocol.transport.write(data)
     waits = protocol.transport.get_write_buffer_size()
     assert 64 * KIB < waits < len(data)
@@ -788,7 +787,8 @@ def test_closing_sends_what_waits(world, connect):
     assert protocol.transport.is_closing()
     protocol.transport.write(b"not this")
     protocol.transport.writelines([b"nor", b"that"])
-    peer.send(b"nobody reads that")
+    if peer.family == socket.AF_UNIX:  # TCP resets a connection of which something is unread, whatever was yet to leave
+        peer.send(b"nobody reads that")
     world.loop.settle()
     assert not protocol.is_lost
     assert drain(world, peer, len(data)) == data

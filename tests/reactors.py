@@ -131,7 +131,7 @@ class World:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
         listener.bind(self.new_path() if family == socket.AF_UNIX else (LOOPBACK[family], 0))
-        listener.listen(10)
+        listener.listen(100)
         listener.setblocking(False)
         return listener
 
