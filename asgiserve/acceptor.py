@@ -1,8 +1,8 @@
 """Accepting connections from listening sockets of every kind, without limit or while there are fewer than a limit.
 
 The servers of asyncio and uvloop cannot stop accepting without closing their socket. The :class:`Acceptor` can; it is
-used when ``limit_connections`` is set, and in worker processes that share a socket, where it lets the others have their
-share.
+used when ``limit_connections`` is set, in worker processes that share a socket, where it lets the others have their
+share, and wherever connections are not read and written by the event loop's transports.
 """
 
 from __future__ import annotations
@@ -234,7 +234,18 @@ class Acceptor:
             self._timer = self._loop.call_later(_CHECK, self._watch)
             self._look()
 
-    def _rest(self, seconds: float, then: Callable[[], None]) -> None:
+    def _watch_again(self) -> bool:
+        try:
+            self._watch()
+        except (
+            OSError
+        ) as exc:  # the system has no memory for it now; without another try, nothing would be accepted ever
+            logger.error("Cannot watch for connections: %s", exc.strerror)
+            self._timer = self._loop.call_later(_PAUSE, self._watch_again)
+            return False
+        return True
+
+    def _rest(self, seconds: float, then: Callable[[], object]) -> None:
         """Lets whatever waits be, for some time."""
         if self._timer is not None:
             self._timer.cancel()
@@ -246,15 +257,14 @@ class Acceptor:
         """Something waits."""
         if not self._places.is_free():
             self._places.complain(self._loop.time())
-            self._rest(_CHECK, self._watch)
+            self._rest(_CHECK, self._watch_again)
         elif self._places.is_others_turn():
             self._rest(_YIELD, self._end_yield)
         else:
             self._accept()
 
     def _end_yield(self) -> None:
-        self._watch()
-        if self._places.is_free():
+        if self._watch_again() and self._places.is_free():
             self._accept()  # nobody else has: they are busy
 
     def _accept(self) -> None:
@@ -274,8 +284,8 @@ class Acceptor:
                 return
             except Exception:
                 logger.exception("A connection could not be set up")
-            if not self._places.is_free():
-                return
+            if self._is_closed or not self._places.is_free():
+                return  # what has just been accepted can do either
 
     def _accept_for_loop(self) -> None:
         # Nothing comes between the look for a place and this: the place cannot go to another listening socket.
@@ -294,9 +304,9 @@ class Acceptor:
     def _recover(self, exc: OSError) -> None:
         if exc.errno in _EXHAUSTED:
             logger.error("Cannot accept a connection: %s", exc.strerror)
-            self._rest(_PAUSE, self._watch)
+            self._rest(_PAUSE, self._watch_again)
         else:
-            self._rest(_CHECK, self._watch)  # the client has gone again, most likely
+            self._rest(_CHECK, self._watch_again)  # the client has gone again, most likely
 
     async def _serve(self, sock: socket.socket) -> None:
         sock.setblocking(False)

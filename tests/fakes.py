@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import heapq
+import select
 from collections import deque
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
 MAX_CALLBACKS = 1_000_000
+MAX_WAIT = 30.0  # seconds for what the kernel does at once
 
 # What went wrong on any loop or transport since a test began: a fixture asserts that there is nothing.
 ERRORS: List[Dict[str, Any]] = []
@@ -207,6 +210,50 @@ class FakeLoop(asyncio.AbstractEventLoop):
 
     async def shutdown_default_executor(self, timeout: Optional[float] = None) -> None:
         pass
+
+
+class WatchingLoop(FakeLoop):
+    """A fake loop that watches real sockets: turn() waits for one and calls back, as a test says, never by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: Dict[int, Callable[[], Any]] = {}
+
+    def add_reader(self, fd: int, callback: Any, *args: Any) -> None:  # type: ignore[override]
+        self.readers[fd] = functools.partial(callback, *args)
+
+    def remove_reader(self, fd: int) -> bool:  # type: ignore[override]
+        return self.readers.pop(fd, None) is not None
+
+    def is_ready(self, seconds: float = 0.0) -> bool:
+        """Whether something is to be read, now or before a time that only a test which fails waits for."""
+        return bool(select.select(list(self.readers), [], [], seconds)[0])
+
+    def turn(self) -> None:
+        """Wait until something is to be read, and call back, but run nothing that was scheduled."""
+        ready = select.select(list(self.readers), [], [], MAX_WAIT)[0]
+        assert ready, "nothing comes"
+        for fd in ready:
+            if fd in self.readers:
+                self.call(self.readers[fd])
+
+    def settle(self, limit: int = 1000) -> None:
+        """Go round until nothing is left to do."""
+        self.run_until_idle()
+        while self.is_ready():
+            self.turn()
+            self.run_until_idle()
+            limit -= 1
+            assert limit, "the loop is busy for ever"
+
+    def turn_until(self, condition: Callable[[], Any], limit: int = 100_000) -> None:
+        """Go round until `condition()`, also when that takes more than one event."""
+        self.run_until_idle()
+        while not condition():
+            self.turn()
+            self.run_until_idle()
+            limit -= 1
+            assert limit, "it does not happen"
 
 
 def _do_job(future: asyncio.Future[Any], function: Any, args: Any) -> None:

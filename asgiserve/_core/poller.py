@@ -3,6 +3,7 @@
 Linux only, as epoll is. Sockets are numbers here, and none of them blocks: what cannot be done at once says so.
 """
 
+import errno
 import os
 import select
 import socket
@@ -32,8 +33,8 @@ class Poller:
         self._ready: list[tuple[int, int]] = []
 
     def fileno(self) -> int:
-        """The descriptor, which is readable when any socket is ready."""
-        number: int = self._epoll.fileno()
+        """The descriptor, which is readable when any socket is ready; -1 once closed."""
+        number: int = -1 if self._epoll.closed else self._epoll.fileno()
         return number
 
     def watch(self, fd: int, before: int, after: int) -> None:
@@ -44,6 +45,8 @@ class Poller:
         """
         if before == after:
             return
+        if self._epoll.closed:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         if before == 0:
             self._epoll.register(fd, after)
         elif after == 0:
@@ -57,12 +60,12 @@ class Poller:
         return len(self._ready)
 
     def ready_fd(self, index: int) -> int:
-        """The socket."""
-        return self._ready[index][0]
+        """The socket; -1 where there is no such one any more."""
+        return self._ready[index][0] if index < len(self._ready) else -1
 
     def ready_events(self, index: int) -> int:
         """What it is ready for. Any other number than the two means that something has happened to the connection."""
-        return self._ready[index][1]
+        return self._ready[index][1] if index < len(self._ready) else 0
 
     def close(self) -> None:
         """End it; nothing is watched any more."""
@@ -86,7 +89,10 @@ def receive_into(fd: int, buffer: Any) -> int:
 
     Raises:
         OSError: the connection has failed.
+        ValueError: there is no room in the buffer, which would look like the end.
     """
+    if not len(buffer):
+        raise ValueError("an empty buffer to read into")
     try:
         return os.readv(fd, [buffer])
     except (BlockingIOError, InterruptedError):
@@ -112,7 +118,7 @@ def send_pieces(fd: int, pieces: "list[bytes]", start: int) -> int:
         OSError: the connection has failed.
     """
     try:
-        return os.writev(fd, [memoryview(pieces[0])[start:], *pieces[1:]])
+        return os.writev(fd, [memoryview(pieces[0])[start:], *pieces[1:64]])
     except (BlockingIOError, InterruptedError):
         return 0
 

@@ -12,9 +12,9 @@ from collections import deque
 from contextvars import copy_context
 from typing import Any, Optional
 
-from .poller import HAS_POLLER, READABLE, WRITABLE, Poller, accept, local_address, receive, receive_into
+from .flow import raise_soon
+from .poller import HAS_POLLER, READABLE, WRITABLE, Poller, accept, local_address, receive, receive_into, send_pieces
 from .poller import send as send_bytes
-from .poller import send_pieces
 
 #: Bytes that one read brings at the most.
 READ_SIZE = 256 * 1024
@@ -22,6 +22,8 @@ READ_SIZE = 256 * 1024
 HIGH_WATER = 64 * 1024
 #: Pieces of them that are sent at once.
 MAX_PIECES = 64
+#: What ends the process. Of a callback of its own, uvloop would only report it.
+_EXITS = (SystemExit, KeyboardInterrupt)
 
 
 def is_supported() -> bool:
@@ -42,14 +44,18 @@ class Watched:
 class Callback(Watched):
     """Calls a function whenever a socket is readable."""
 
-    __slots__ = ("_function",)
+    __slots__ = ("_loop", "_function")
 
-    def __init__(self, function: Any) -> None:
+    def __init__(self, loop: Any, function: Any) -> None:
+        self._loop: Any = loop
         self._function: Any = function
 
     def on_ready(self, events: int) -> None:
         """The socket is readable, or it is broken."""
-        self._function()
+        try:
+            self._function()
+        except Exception as error:  # it may well fail again, and the others are to have their turn all the same
+            self._loop.call_exception_handler({"message": f"{self._function!r} failed", "exception": error})
 
 
 class Reactor:
@@ -65,7 +71,7 @@ class Reactor:
     def __init__(self, loop: Any) -> None:
         self.loop: Any = loop
         self._poller: Poller = Poller()
-        self._watched: dict[int, Watched] = {}
+        self._watched: dict[int, Watched] = {}  # by socket; a transport is there until it ends, watched or not
         self._ended: list[Transport] = []  # those whose protocols are to be told
         self._is_in_turn: bool = False
         self._is_end_due: bool = False  # the loop is going to call back for them
@@ -82,10 +88,10 @@ class Reactor:
         fd, address = accept(listener)
         try:
             protocol = connect()
+            transport = Transport(self, fd, listener.family, address)
         except BaseException:
             os.close(fd)
             raise
-        transport = Transport(self, fd, listener.family, address)
         transport.begin(protocol)
 
     def add_reader(self, fd: int, function: Any) -> None:
@@ -94,24 +100,29 @@ class Reactor:
         Raises:
             OSError: it cannot be watched.
         """
-        self.watch(fd, Callback(function), 0, READABLE)
+        self._poller.watch(fd, 0, READABLE)
+        self._watched[fd] = Callback(self.loop, function)
 
     def remove_reader(self, fd: int) -> None:
         """Do so no more, if it was done."""
-        watched = self._watched.get(fd)
-        if watched is not None:
-            self.watch(fd, watched, READABLE, 0)
+        if self._watched.pop(fd, None) is not None:
+            self._poller.watch(fd, READABLE, 0)
 
-    def watch(self, fd: int, watched: Watched, before: int, after: int) -> None:
-        """Watch the socket of `watched` for `after` in place of `before`; 0 is not to watch it."""
+    def begin(self, transport: "Transport") -> None:
+        """Serve `transport`, from now on to end()."""
+        self._watched[transport._fd] = transport
+
+    def watch(self, fd: int, before: int, after: int) -> None:
+        """Watch the socket of a transport for `after` in place of `before`; 0 is not to watch it.
+
+        Raises:
+            OSError: the system does not take that.
+        """
         self._poller.watch(fd, before, after)
-        if after == 0:
-            del self._watched[fd]
-        elif before == 0:
-            self._watched[fd] = watched
 
     def end(self, transport: "Transport") -> None:
         """Have the protocol of `transport` told that it is closed, at the end of the turn."""
+        self._watched.pop(transport._fd, None)
         self._ended.append(transport)
         if not self._is_in_turn and not self._is_end_due:
             self._is_end_due = True
@@ -119,10 +130,15 @@ class Reactor:
 
     def close(self) -> None:
         """Close everything that is left."""
-        self.loop.remove_reader(self._poller.fileno())
+        fd = self._poller.fileno()
+        if fd < 0:
+            return
+        self.loop.remove_reader(fd)
+        self._is_in_turn = True  # what ends now is told below
         for watched in list(self._watched.values()):
             if isinstance(watched, Transport):
                 watched.abort()
+        self._is_in_turn = False
         self._end_all()
         self._watched.clear()
         self._poller.close()
@@ -136,6 +152,8 @@ class Reactor:
                 watched = self._watched.get(poller.ready_fd(index))
                 if watched is not None:
                     watched.on_ready(poller.ready_events(index))
+        except _EXITS as error:
+            raise_soon(self.loop, error)
         finally:
             self._is_in_turn = False
             self._end_all()
@@ -202,14 +220,15 @@ class Transport(Watched):
         self._size: int = 0  # bytes of it
         self._high: int = HIGH_WATER
         self._low: int = HIGH_WATER // 4
-        self._error: Optional[Exception] = None  # why it has ended
+        self._error: Optional[BaseException] = None  # why it has ended
 
     def begin(self, protocol: Any) -> None:
         """Serve with `protocol`, and read what has come already: a short connection is never watched."""
+        self._reactor.begin(self)
         self.set_protocol(protocol)
         try:
             protocol.connection_made(self)
-        except Exception as error:
+        except BaseException as error:
             self._blame(error, "connection_made")
         if not self._is_closing and not self._is_paused:
             self._read()
@@ -238,22 +257,28 @@ class Transport(Watched):
         if self._size:
             events += WRITABLE
         if events != self._events:
-            self._reactor.watch(self._fd, self, self._events, events)
+            before = self._events
             self._events = events
+            try:
+                self._reactor.watch(self._fd, before, events)
+            except OSError as error:  # there is no memory for it, or it is more than the system's limit
+                if not self._is_ended:
+                    self._report(error, "a connection cannot be watched")
+                    self._end(error)
 
     def _read(self) -> None:
+        if self._buffered is not None:
+            self._read_into()
+            return
         try:
-            if self._buffered is not None:
-                self._read_into()
-                return
             data = receive(self._fd, READ_SIZE)
-        except OSError as error:
-            self._end(error)
+        except Exception as error:
+            self._fail(error)
             return
         if data:
             try:
                 self._data_received(data)
-            except Exception as error:
+            except BaseException as error:
                 self._blame(error, "data_received")
         elif data is not None:
             self._end_input()
@@ -262,14 +287,18 @@ class Transport(Watched):
         protocol = self._buffered
         try:
             buffer = protocol.get_buffer(-1)
-        except Exception as error:
+        except BaseException as error:
             self._blame(error, "get_buffer")
             return
-        size = receive_into(self._fd, buffer)
+        try:
+            size = receive_into(self._fd, buffer)
+        except Exception as error:
+            self._fail(error)
+            return
         if size > 0:
             try:
                 protocol.buffer_updated(size)
-            except Exception as error:
+            except BaseException as error:
                 self._blame(error, "buffer_updated")
         elif size == 0:
             self._end_input()
@@ -279,7 +308,7 @@ class Transport(Watched):
         stays = False
         try:
             stays = bool(self._protocol.eof_received())
-        except Exception as error:
+        except BaseException as error:
             self._blame(error, "eof_received")
         if not stays:
             self.close()
@@ -320,27 +349,35 @@ class Transport(Watched):
                 return
         if sent < len(piece):
             self._keep(piece, sent)
+            self._await_room()
 
     def writelines(self, pieces: Any) -> None:
-        """Send `pieces` (an iterable of bytes-like objects), without joining them."""
-        first: list[bytes] = [data if type(data) is bytes else bytes(data) for data in pieces]
-        if self._size or self._is_end_due or self._is_closing or len(first) > MAX_PIECES or not all(first):
-            for data in first:
-                self.write(data)
+        """Send `pieces` (an iterable of bytes-like objects), without joining them, and keep what is not taken at once.
+
+        Raises:
+            RuntimeError: our side has ended.
+        """
+        if self._is_end_due:
+            raise RuntimeError("writelines() after write_eof()")
+        if self._is_closing:
             return
-        if not first:
-            return
-        try:
-            sent = send_pieces(self._fd, first, 0)
-        except OSError as error:
-            self._end(error)
-            return
-        for data in first:
-            if sent < len(data):
-                self._keep(data, sent)
+        batch: list[bytes] = [data if type(data) is bytes else bytes(data) for data in pieces if data]
+        sent = 0
+        if not self._size and batch:
+            try:
+                sent = send_pieces(self._fd, batch, 0)
+            except OSError as error:
+                self._end(error)
+                return
+        # All of them are kept before the protocol is told anything: it may write, or close, when it is told to pause.
+        for piece in batch:
+            if sent < len(piece):
+                self._keep(piece, sent)
                 sent = 0
             else:
-                sent -= len(data)
+                sent -= len(piece)
+        if self._size:
+            self._await_room()
 
     def _keep(self, piece: bytes, sent: int) -> None:
         """Have `piece`, of which some bytes were sent, wait for the socket."""
@@ -350,6 +387,8 @@ class Transport(Watched):
             self._start = sent
         self._pieces.append(piece)
         self._size += len(piece) - sent
+
+    def _await_room(self) -> None:
         self._watch()
         self._pause_protocol()
 
@@ -389,23 +428,31 @@ class Transport(Watched):
             self._has_paused = True
             try:
                 self._protocol.pause_writing()
-            except Exception as error:
-                self._report(error, "pause_writing")
+            except BaseException as error:
+                self._report(error, "protocol.pause_writing() failed")
 
     def _resume_protocol(self) -> None:
         if self._has_paused and self._size <= self._low:
             self._has_paused = False
             try:
                 self._protocol.resume_writing()
-            except Exception as error:
-                self._report(error, "resume_writing")
+            except BaseException as error:
+                self._report(error, "protocol.resume_writing() failed")
 
     def set_write_buffer_limits(self, high: Optional[int] = None, low: Optional[int] = None) -> None:
-        """Pause the protocol above `high` bytes that wait to be sent, until they are no more than `low`."""
+        """Pause the protocol above `high` bytes that wait to be sent, until they are no more than `low`.
+
+        Raises:
+            ValueError: they are not numbers of bytes in that order.
+        """
         if high is None:
             high = HIGH_WATER if low is None else 4 * low
+        if low is None:
+            low = high // 4
+        if not 0 <= low <= high:
+            raise ValueError(f"high ({high}) must be >= low ({low}) must be >= 0")
         self._high = high
-        self._low = high // 4 if low is None else low
+        self._low = low
         self._pause_protocol()
 
     def get_write_buffer_limits(self) -> "tuple[int, int]":
@@ -448,18 +495,19 @@ class Transport(Watched):
         """Return `peername`, `sockname` or `socket`, as asyncio has them; `default` for anything else."""
         if name == "peername":
             return self._peer
-        if name == "sockname" and not self._is_ended:
+        if name == "sockname" and self._fd >= 0:
             try:
                 return local_address(self._fd, self._family)
             except OSError:
                 return default
-        if name == "socket" and not self._is_ended:
+        if name == "socket" and self._fd >= 0:
             return self._get_socket()
         return default
 
     def _get_socket(self) -> socket.socket:
         if self._socket is None:
             self._socket = socket.socket(self._family, socket.SOCK_STREAM, 0, fileno=self._fd)
+            self._socket.setblocking(False)  # it does not; the object is to know that
         sock: socket.socket = self._socket
         return sock
 
@@ -480,22 +528,27 @@ class Transport(Watched):
         """Close at once; what waits is not sent."""
         self._end(None)
 
-    def _blame(self, error: Exception, where: str) -> None:
+    def _blame(self, error: BaseException, where: str) -> None:
         """The protocol has failed, and with it the connection."""
-        self._report(error, where)
+        self._report(error, f"Fatal error: protocol.{where}() call failed.")
         self._end(error)
 
-    def _report(self, error: Exception, where: str) -> None:
-        self._reactor.loop.call_exception_handler(
-            {
-                "message": f"Fatal error: protocol.{where}() call failed.",
-                "exception": error,
-                "transport": self,
-                "protocol": self._protocol,
-            }
-        )
+    def _fail(self, error: Exception) -> None:
+        """Reading has failed. That a connection is lost is nothing to report; that there is no memory is."""
+        if not isinstance(error, OSError):
+            self._report(error, "Fatal error: a connection could not be read.")
+        self._end(error)
 
-    def _end(self, error: Optional[Exception]) -> None:
+    def _report(self, error: BaseException, message: str) -> None:
+        loop = self._reactor.loop
+        if isinstance(error, _EXITS):
+            raise_soon(loop, error)
+        else:
+            loop.call_exception_handler(
+                {"message": message, "exception": error, "transport": self, "protocol": self._protocol}
+            )
+
+    def _end(self, error: Optional[BaseException]) -> None:
         if self._is_ended:
             return
         self._is_ended = self._is_closing = True
@@ -508,16 +561,17 @@ class Transport(Watched):
 
     def finish(self) -> None:
         """For the reactor: tell the protocol, and close the socket."""
-        protocol = self._protocol
-        self._protocol = self._data_received = self._buffered = None
         try:
-            protocol.connection_lost(self._error)
-        except Exception as error:
-            self._report(error, "connection_lost")
-        finally:
-            self._error = None
+            self._protocol.connection_lost(self._error)
+        except BaseException as error:
+            self._report(error, "protocol.connection_lost() failed")
+        self._protocol = self._data_received = self._buffered = self._error = None
+        fd = self._fd
+        self._fd = -1
+        try:
             if self._socket is not None:
                 self._socket.close()
             else:
-                os.close(self._fd)
-            self._fd = -1
+                os.close(fd)
+        except OSError as error:  # somebody else has closed it, which is worth knowing
+            self._report(error, "a connection could not be closed")

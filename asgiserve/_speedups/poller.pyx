@@ -161,7 +161,7 @@ cdef class Poller:
         self.close()
 
     cpdef int fileno(self) noexcept:
-        """The descriptor, which is readable when any socket is ready."""
+        """The descriptor, which is readable when any socket is ready; -1 once closed."""
         return self._fd
 
     cpdef watch(self, int fd, int before, int after):
@@ -182,7 +182,7 @@ cdef class Poller:
         return self._count
 
     cpdef int ready_fd(self, int index) noexcept:
-        """The socket."""
+        """The socket; -1 where there is no such one any more."""
         return event_socket(&self._ready[index]) if 0 <= index < self._count else -1
 
     cpdef int ready_events(self, int index) noexcept:
@@ -215,12 +215,18 @@ cpdef Py_ssize_t receive_into(int fd, buffer) except -2:
 
     Raises:
         OSError: the connection has failed.
+        ValueError: there is no room in the buffer, which would look like the end.
     """
     cdef Py_buffer view
-    cdef Py_ssize_t got
+    cdef Py_ssize_t got = 0
+    cdef Py_ssize_t size
     PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
-    got = socket_receive(fd, <char *>view.buf, view.len)
+    size = view.len
+    if size:
+        got = socket_receive(fd, <char *>view.buf, size)
     PyBuffer_Release(&view)  # leaves errno alone: what it frees is no system call's
+    if not size:
+        raise ValueError("an empty buffer to read into")
     if got == -1:
         PyErr_SetFromErrno(OSError)
     return -1 if got == -2 else got

@@ -5,11 +5,13 @@ from asgiserve._speedups.poller cimport send as send_bytes
 
 cdef Py_ssize_t READ_SIZE, HIGH_WATER, MAX_PIECES
 cdef int READABLE, WRITABLE
+cdef tuple _EXITS
 
 cdef class Watched:
     cpdef on_ready(self, int events)
 
 cdef class Callback(Watched):
+    cdef object _loop
     cdef object _function
 
 cdef class Reactor:
@@ -23,7 +25,8 @@ cdef class Reactor:
 
     @cython.locals(transport=Transport)
     cpdef accept(self, listener, connect)
-    cpdef watch(self, int fd, Watched watched, int before, int after)
+    cpdef begin(self, Transport transport)
+    cpdef watch(self, int fd, int before, int after)
     cpdef end(self, Transport transport)
     @cython.locals(transport=Transport)
     cpdef _end_all(self)
@@ -56,7 +59,7 @@ cdef class Transport(Watched):
 
     cpdef begin(self, protocol)
     cdef bint _is_reading(self) noexcept
-    @cython.locals(events=int)
+    @cython.locals(events=int, before=int)
     cdef _watch(self)
     cdef _read(self)
     @cython.locals(size=Py_ssize_t)
@@ -64,9 +67,10 @@ cdef class Transport(Watched):
     cdef _end_input(self)
     @cython.locals(piece=bytes, sent=Py_ssize_t)
     cpdef write(self, data)
-    @cython.locals(data=bytes, first=list, sent=Py_ssize_t)
+    @cython.locals(piece=bytes, batch=list, sent=Py_ssize_t)
     cpdef writelines(self, pieces)
     cdef _keep(self, bytes piece, Py_ssize_t sent)
+    cdef _await_room(self)
     @cython.locals(batch=list, sent=Py_ssize_t)
     cdef _send_more(self)
     cdef _end_output(self)
@@ -77,6 +81,7 @@ cdef class Transport(Watched):
     cpdef close(self)
     cpdef abort(self)
     cdef _blame(self, error, where)
-    cdef _report(self, error, where)
+    cdef _fail(self, error)
+    cdef _report(self, error, message)
     cdef _end(self, error)
     cpdef finish(self)

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
+import select
 import signal
 import socket
 import stat
+from importlib import import_module
 
 import pytest
+from conftest import load_stack, stack_required
+from fakes import FakeLoop, WatchingLoop
+from reactors import Recorder, World, is_ended
 
-from asgiserve.acceptor import Places, accept_from, stop_accepting
+from asgiserve import _stack
+from asgiserve.acceptor import _AT_ONCE as AT_ONCE
+from asgiserve.acceptor import Acceptor, Places, accept_from, stop_accepting
 
 from .serving import HTTP, Client, Process, get, hello, loop_names, run, serving, until
 
@@ -262,9 +270,10 @@ def test_an_address_that_is_none(place):
     )
 
 
+@pytest.mark.parametrize("kind", ["loop", "compiled", "pure"])
 @pytest.mark.parametrize("limit", [None, 50])
 @pytest.mark.parametrize("turns", range(4))
-def test_what_is_accepted_when_it_stops_becomes_a_connection(loop, turns, limit):
+def test_what_is_accepted_when_it_stops_becomes_a_connection(loop, turns, limit, kind, request):
     """Whatever the event loop is at: nothing is lost between the backlog, which others have too, and the server."""
 
     async def main():
@@ -279,7 +288,8 @@ def test_what_is_accepted_when_it_stops_becomes_a_connection(loop, turns, limit)
             sock.bind(("127.0.0.1", 0))
             sock.listen(50)
             sock.setblocking(False)
-            server = await accept_from(running, sock.dup(), Protocol, 50, Places(made, limit))
+            reactor = reactor_of(kind, running, request)
+            server = await accept_from(running, sock.dup(), Protocol, 50, Places(made, limit), reactor)
             clients = [socket.create_connection(sock.getsockname()) for _ in range(10)]
             for _ in range(turns):
                 await asyncio.sleep(0)
@@ -298,5 +308,298 @@ def test_what_is_accepted_when_it_stops_becomes_a_connection(loop, turns, limit)
             for transport in made:
                 transport.abort()
             await asyncio.sleep(0)
+            if reactor is not None:
+                reactor.close()
+
+    run(main(), loop)
+
+
+def reactor_of(kind, loop, request):
+    """A reactor of either stack, or None: the loop serves what is accepted."""
+    if kind == "loop":
+        return None
+    if not hasattr(select, "epoll"):
+        pytest.skip("epoll is Linux's")
+    stack = load_stack(kind, stack_required(request.config))
+    return import_module(f"{stack.HTTPConnection.__module__.rpartition('.')[0]}.transport").Reactor(loop)
+
+
+# -- with transports of our own
+
+needs_epoll = pytest.mark.skipif(not hasattr(select, "epoll"), reason="epoll is Linux's")
+
+
+class Seat:
+    """Of a worker that others work beside."""
+
+    def __init__(self):
+        self.is_behind = False
+        self.has_left = False
+
+    def is_ahead(self, count):
+        return self.is_behind
+
+    def leave(self):
+        self.has_left = True
+
+
+class House:
+    """A world with an acceptor, for protocols that are counted as long as they are connected."""
+
+    def __init__(self, world, limit=None, seat=None, family=socket.AF_INET, **on):
+        self.world = world
+        self.loop = world.loop
+        self.made = []
+        self.connected = set()
+        self.on = on
+        self.listener = world.listen(family)
+        self.address = self.listener.getsockname()
+        self.family = family
+        self.places = Places(self.connected, limit, seat)
+        self.acceptor = Acceptor(self.loop, self.listener, self.connect, self.places, world.reactor)
+
+    def connect(self):
+        if "connect" in self.on:
+            self.on["connect"]()
+        protocol = Recorder()
+        protocol.on["connection_made"] = lambda: self.connected.add(protocol)
+        protocol.on["connection_lost"] = lambda: self.connected.discard(protocol)
+        self.made.append(protocol)
+        return protocol
+
+    def visit(self, count=1):
+        peers = []
+        for _ in range(count):
+            peers.append(self.world.keep(socket.socket(self.family)))
+            peers[-1].connect(self.address)
+        return peers
+
+
+@pytest.fixture
+def world(part):
+    world = World(part)
+    yield world
+    world.close()
+
+
+@needs_epoll
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6, socket.AF_UNIX])
+def test_what_it_accepts(world, family):
+    if family == socket.AF_INET6 and not ipv6():
+        pytest.skip("no IPv6 here")
+    house = House(world, family=family)
+    (peer,) = house.visit()
+    peer.sendall(b"hello")
+    house.loop.settle()
+    (protocol,) = house.made
+    assert protocol.data == b"hello"
+    assert type(protocol.transport) is world.module.Transport
+    sock = protocol.transport.get_extra_info("socket")
+    assert not os.get_blocking(sock.fileno())
+    if family != socket.AF_UNIX:
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), "small answers do not wait for others"
+    assert house.acceptor.is_serving()
+    assert [one.getsockname() for one in house.acceptor.sockets] == [house.address]
+    house.acceptor.close()
+
+
+@needs_epoll
+def test_some_at_once(world):
+    """And then those that there are have their turn."""
+    house = House(world)
+    house.visit(AT_ONCE + 3)
+    house.loop.turn()
+    assert len(house.made) == AT_ONCE
+    house.loop.turn()
+    assert len(house.made) == AT_ONCE + 3
+    house.acceptor.close()
+
+
+@needs_epoll
+def test_a_limit_with_own_transports(world, caplog):
+    house = House(world, limit=2)
+    peers = house.visit(4)
+    house.loop.settle()
+    assert len(house.made) == 2
+    assert not house.loop.is_ready(), "those who wait do not keep the loop busy"
+    assert caplog.messages == ["The limit of 2 connections is reached; more have to wait."]
+    house.loop.advance(0.1)
+    house.loop.settle()
+    assert len(house.made) == 2
+    peers[0].close()
+    house.loop.settle()
+    assert len(house.connected) == 1
+    house.loop.advance(0.01)
+    house.loop.settle()
+    assert len(house.made) == 3
+    assert len(house.connected) == 2
+    house.acceptor.close()
+    house.loop.advance(1)
+    assert len(house.made) == 3
+
+
+@needs_epoll
+def test_others_come_first(world):
+    seat = Seat()
+    house = House(world, seat=seat)
+    house.visit(2)
+    house.loop.turn()
+    assert len(house.made) == 1, "the next one may be for another process"
+    seat.is_behind = True
+    house.loop.turn()
+    assert len(house.made) == 1
+    assert not house.loop.is_ready()
+    house.loop.advance(0.001)
+    assert len(house.made) == 2, "nobody has taken it"
+    house.acceptor.close()
+    assert seat.has_left
+
+
+@needs_epoll
+def test_a_protocol_that_cannot_be_made(world, caplog):
+    def fail_once():
+        house.on.clear()
+        raise ValueError("no")
+
+    house = House(world, connect=fail_once)
+    peers = house.visit(2)
+    house.loop.settle()
+    assert len(house.made) == 1
+    assert caplog.messages == ["A connection could not be set up"]
+    assert is_ended(peers[0])
+    house.acceptor.close()
+
+
+@needs_epoll
+@pytest.mark.parametrize("limit", [None, 3])
+def test_closing_it_while_it_accepts(world, limit):
+    """What a protocol does when it is made, and an application in its first request, is not known here."""
+    house = House(world, limit=limit, connect=lambda: house.acceptor.close())
+    house.visit(2)
+    house.loop.settle()
+    assert len(house.made) == 1
+    assert not house.acceptor.is_serving()
+    assert house.acceptor.sockets == ()
+    assert not house.loop.timers
+    house.acceptor.close()
+
+
+class Broken:
+    """A reactor on a bad day: `errors` come one after the other, from the next call of the method."""
+
+    def __init__(self, **errors):
+        self.errors = errors
+        self.readers = {}
+
+    def _fail(self, name):
+        if self.errors.get(name):
+            number = self.errors[name].pop(0)
+            raise OSError(number, os.strerror(number))
+
+    def add_reader(self, fd, function):
+        self._fail("add_reader")
+        self.readers[fd] = function
+
+    def remove_reader(self, fd):
+        self.readers.pop(fd, None)
+
+    def accept(self, listener, connect):
+        self._fail("accept")
+        raise BlockingIOError
+
+
+def broken_house(**errors):
+    loop, reactor, sock = WatchingLoop(), Broken(**errors), socket.socket()
+    try:
+        return loop, reactor, Acceptor(loop, sock, None, Places((), None), reactor)
+    except OSError:
+        sock.close()
+        raise
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+def test_the_system_has_nothing_left_to_accept_with(number, caplog):
+    """It is said, and tried again after a while: what waits would keep the loop busy, and fill the log."""
+    loop, reactor, acceptor = broken_house(accept=[number] * 2)
+    for _ in range(2):
+        (look,) = reactor.readers.values()
+        loop.call(look)
+        assert not reactor.readers
+        loop.advance(0.9)
+        assert not reactor.readers
+        loop.advance(0.2)
+    assert len(reactor.readers) == 1
+    assert caplog.messages == [f"Cannot accept a connection: {os.strerror(number)}"] * 2
+    loop.call(*reactor.readers.values())
+    assert len(reactor.readers) == 1
+    acceptor.close()
+    assert not reactor.readers
+
+
+@pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.EPROTO, errno.EPERM])
+def test_who_has_gone_again_when_accepted(number, caplog):
+    loop, reactor, acceptor = broken_house(accept=[number])
+    loop.call(*reactor.readers.values())
+    assert not reactor.readers
+    loop.advance(0.01)
+    assert len(reactor.readers) == 1
+    assert caplog.messages == []
+    acceptor.close()
+
+
+def test_closing_it_while_it_rests():
+    loop, reactor, acceptor = broken_house(accept=[errno.EMFILE])
+    loop.call(*reactor.readers.values())
+    acceptor.close()
+    loop.advance(10)
+    assert not reactor.readers
+
+
+def test_the_socket_cannot_be_watched_again(caplog):
+    """For want of memory: that is over some time, and then the server has to serve."""
+    loop, reactor, acceptor = broken_house(accept=[errno.EMFILE])
+    loop.call(*reactor.readers.values())
+    reactor.errors["add_reader"] = [errno.ENOMEM] * 2
+    loop.advance(1)
+    assert not reactor.readers
+    loop.advance(1)
+    assert not reactor.readers
+    loop.advance(1)
+    assert len(reactor.readers) == 1
+    assert caplog.messages[1:] == [f"Cannot watch for connections: {os.strerror(errno.ENOMEM)}"] * 2
+    acceptor.close()
+
+
+def test_the_socket_cannot_be_watched():
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        broken_house(add_reader=[errno.ENOSPC])
+
+
+class Plain(FakeLoop):
+    def add_reader(self, fd, callback, *args):
+        raise NotImplementedError
+
+
+def test_who_serves_connections(stack):
+    """The compiled stack itself, where it can."""
+    loop = WatchingLoop()
+    reactor = _stack.reactor(stack, loop)
+    assert (reactor is not None) == (stack.name == "compiled" and hasattr(select, "epoll"))
+    if reactor is not None:
+        reactor.close()
+    assert not loop.readers
+    assert _stack.reactor(stack, Plain()) is None
+
+
+def test_a_server_serves_its_connections_itself(stack, loop, path):
+    """Whatever the event loop is, also more than it accepts at once, and nothing of that is left."""
+
+    async def main():
+        async with serving(http=HTTP[stack.name], bind=["127.0.0.1:0", f"unix:{path}"]) as server:
+            is_own = stack.name == "compiled" and hasattr(select, "epoll")
+            assert all(isinstance(one, Acceptor) == is_own for one in server.servers)
+            sockets = [one.sockets[0] for one in server.servers] * AT_ONCE
+            assert await asyncio.gather(*(get_from(sock, "/x") for sock in sockets)) == [b"/x"] * len(sockets)
+            await until(lambda: not server.state.connections)
 
     run(main(), loop)
