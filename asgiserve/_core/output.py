@@ -256,7 +256,12 @@ class Output(Deferred):
         """Close when what was written has left."""
         if self.is_lost:
             return
-        self.flush()
+        if self._own is not None and self._corked is not None and self._corked_more is None:
+            last = self._corked
+            self._drop_corked()
+            self._own.write_last(last)
+        else:
+            self.flush()
         self.is_closing = True
         self._watch()
         self._transport.close()

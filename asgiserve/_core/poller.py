@@ -111,6 +111,15 @@ def send(fd: int, data: bytes) -> int:
         return 0
 
 
+def send_last(fd: int, data: bytes) -> int:
+    """Do so for bytes behind which the socket is closed soon: where the system can, they leave together with the end.
+
+    Raises:
+        OSError: the connection has failed.
+    """
+    return send(fd, data)  # that takes a flag, and Python has no such call for a number
+
+
 def send_pieces(fd: int, pieces: "list[bytes]", start: int) -> int:
     """Return the number of bytes that were taken of `pieces`, at most 64, the first one from `start` on.
 

@@ -13,8 +13,9 @@ from contextvars import copy_context
 from typing import Any, Optional
 
 from .flow import raise_soon
-from .poller import HAS_POLLER, READABLE, WRITABLE, Poller, accept, local_address, receive, receive_into, send_pieces
+from .poller import HAS_POLLER, READABLE, WRITABLE, Poller, accept, local_address, receive, receive_into
 from .poller import send as send_bytes
+from .poller import send_last, send_pieces
 
 #: Bytes that one read brings at the most.
 READ_SIZE = 256 * 1024
@@ -339,11 +340,18 @@ class Transport(Watched):
             raise RuntimeError("write() after write_eof()")
         if self._is_closing or not data:
             return
-        piece: bytes = data if type(data) is bytes else bytes(data)
+        self._send(data if type(data) is bytes else bytes(data), False)
+
+    def write_last(self, data: bytes) -> None:
+        """Send `data` like write(); close() follows at once, and so both may leave together."""
+        if data and not (self._is_closing or self._is_end_due):
+            self._send(data, True)
+
+    def _send(self, piece: bytes, is_last: bool) -> None:
         sent = 0
         if not self._size:
             try:
-                sent = send_bytes(self._fd, piece)
+                sent = send_last(self._fd, piece) if is_last else send_bytes(self._fd, piece)
             except OSError as error:
                 self._end(error)
                 return

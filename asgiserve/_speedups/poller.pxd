@@ -36,6 +36,7 @@ cdef class Poller:
 cpdef bytes receive(int fd, Py_ssize_t size)
 cpdef Py_ssize_t receive_into(int fd, buffer) except -2
 cpdef Py_ssize_t send(int fd, bytes data) except -1
+cpdef Py_ssize_t send_last(int fd, bytes data) except -1
 cpdef Py_ssize_t send_pieces(int fd, list pieces, Py_ssize_t start) except -1
 cpdef tuple accept(listener)
 cpdef local_address(int fd, int family)

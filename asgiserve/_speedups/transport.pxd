@@ -1,6 +1,6 @@
 cimport cython
 
-from asgiserve._speedups.poller cimport Poller, accept, local_address, receive, receive_into, send_pieces
+from asgiserve._speedups.poller cimport Poller, accept, local_address, receive, receive_into, send_last, send_pieces
 from asgiserve._speedups.poller cimport send as send_bytes
 
 cdef Py_ssize_t READ_SIZE, HIGH_WATER, MAX_PIECES
@@ -65,8 +65,10 @@ cdef class Transport(Watched):
     @cython.locals(size=Py_ssize_t)
     cdef _read_into(self)
     cdef _end_input(self)
-    @cython.locals(piece=bytes, sent=Py_ssize_t)
     cpdef write(self, data)
+    cpdef write_last(self, bytes data)
+    @cython.locals(sent=Py_ssize_t)
+    cdef _send(self, bytes piece, bint is_last)
     @cython.locals(piece=bytes, batch=list, sent=Py_ssize_t)
     cpdef writelines(self, pieces)
     cdef _keep(self, bytes piece, Py_ssize_t sent)
