@@ -112,12 +112,12 @@ def send(fd: int, data: bytes) -> int:
 
 
 def send_last(fd: int, data: bytes) -> int:
-    """Do so for bytes behind which the socket is closed soon: where the system can, they leave together with the end.
+    """Do so for bytes behind which the socket is closed at once: where it can be, they leave together with our end.
 
     Raises:
         OSError: the connection has failed.
     """
-    return send(fd, data)  # that takes a flag, and Python has no such call for a number
+    return send(fd, data)  # to hold them back for the end takes a flag, and Python has no such call for a number
 
 
 def send_pieces(fd: int, pieces: "list[bytes]", start: int) -> int:

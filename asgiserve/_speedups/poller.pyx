@@ -46,8 +46,16 @@ cdef extern from *:
         return got < 0 && WOULD_WAIT ? -2 : got;
     }
 
-    static Py_ssize_t socket_send(int fd, const char *from, Py_ssize_t size, int has_more) {
-        Py_ssize_t sent = send(fd, from, (size_t)size, has_more ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL);
+    static Py_ssize_t socket_send(int fd, const char *from, Py_ssize_t size) {
+        Py_ssize_t sent = send(fd, from, (size_t)size, MSG_NOSIGNAL);
+        return sent < 0 && WOULD_WAIT ? 0 : sent;
+    }
+
+    /* One packet for both, in place of one for the bytes and another for the end. */
+    static Py_ssize_t socket_send_last(int fd, const char *from, Py_ssize_t size) {
+        Py_ssize_t sent = send(fd, from, (size_t)size, MSG_NOSIGNAL | MSG_MORE);
+        if (sent == size)
+            shutdown(fd, SHUT_WR); /* it fails where the connection is lost, which is found out in other ways */
         return sent < 0 && WOULD_WAIT ? 0 : sent;
     }
 
@@ -107,7 +115,8 @@ cdef extern from *:
     #define poll_wait(poller, ready, room) unsupported()
     #define poll_close(poller) ((void)(poller))
     #define socket_receive(fd, to, size) unsupported()
-    #define socket_send(fd, from, size, has_more) unsupported()
+    #define socket_send(fd, from, size) unsupported()
+    #define socket_send_last(fd, from, size) unsupported()
     #define socket_send_pieces(fd, pieces, start) unsupported()
     #define socket_accept(fd, address) unsupported()
     #define socket_name(fd, address, is_peer) unsupported()
@@ -125,7 +134,8 @@ cdef extern from *:
     int poll_wait(int poller, epoll_event *ready, int room)
     void poll_close(int poller)
     Py_ssize_t socket_receive(int fd, char *to, Py_ssize_t size)
-    Py_ssize_t socket_send(int fd, const char *data, Py_ssize_t size, bint has_more)
+    Py_ssize_t socket_send(int fd, const char *data, Py_ssize_t size)
+    Py_ssize_t socket_send_last(int fd, const char *data, Py_ssize_t size)
     Py_ssize_t socket_send_pieces(int fd, list pieces, Py_ssize_t start)
     int socket_accept(int fd, sockaddr_storage *address)
     int socket_name(int fd, sockaddr_storage *address, bint is_peer)
@@ -238,19 +248,19 @@ cpdef Py_ssize_t send(int fd, bytes data) except -1:
     Raises:
         OSError: the connection has failed.
     """
-    cdef Py_ssize_t sent = socket_send(fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), False)
+    cdef Py_ssize_t sent = socket_send(fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
     if sent < 0:
         PyErr_SetFromErrno(OSError)
     return sent
 
 
 cpdef Py_ssize_t send_last(int fd, bytes data) except -1:
-    """Do so for bytes behind which the socket is closed soon: where the system can, they leave together with the end.
+    """Do so for bytes behind which the socket is closed at once: where it can be, they leave together with our end.
 
     Raises:
         OSError: the connection has failed.
     """
-    cdef Py_ssize_t sent = socket_send(fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), True)
+    cdef Py_ssize_t sent = socket_send_last(fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
     if sent < 0:
         PyErr_SetFromErrno(OSError)
     return sent
