@@ -409,6 +409,8 @@ class Transport(Watched):
         while pieces and sent >= len(pieces[0]):
             sent -= len(pieces.popleft())
         self._start = sent
+        if not pieces:
+            self._pieces = None  # an idle connection keeps no more than it needs
         self._resume_protocol()
         if not self._size and not self._is_ended:
             if self._is_closing:
