@@ -225,8 +225,8 @@ class Transport(Watched):
     def begin(self, protocol: Any) -> None:
         """Serve with `protocol`, and read what has come already: a short connection is never watched."""
         self._reactor.begin(self)
-        self.set_protocol(protocol)
         try:
+            self.set_protocol(protocol)
             protocol.connection_made(self)
         except BaseException as error:
             self._blame(error, "connection_made")

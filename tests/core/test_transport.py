@@ -1173,6 +1173,23 @@ def test_no_protocol_for_a_connection(world, error):
     assert is_ended(peer)
 
 
+def test_a_protocol_that_is_none(world):
+    """Whatever it lacks, the connection is not left open."""
+
+    class Deaf:
+        def connection_lost(self, error):
+            lost.append(error)
+
+    lost = []
+    fd, peer = world.ends()
+    world.begin(fd, Deaf())
+    world.loop.settle()
+    (reported,) = world.errors()
+    assert isinstance(reported["exception"], AttributeError)
+    assert lost == [reported["exception"]]
+    assert is_ended(peer)
+
+
 def test_readers(world):
     one, two = socket.socketpair()
     called = []
