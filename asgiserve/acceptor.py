@@ -235,11 +235,10 @@ class Acceptor:
             self._look()
 
     def _watch_again(self) -> bool:
+        """Watches the socket; tries later where the system has no memory for that. Returns whether it is done."""
         try:
             self._watch()
-        except (
-            OSError
-        ) as exc:  # the system has no memory for it now; without another try, nothing would be accepted ever
+        except OSError as exc:
             logger.error("Cannot watch for connections: %s", exc.strerror)
             self._timer = self._loop.call_later(_PAUSE, self._watch_again)
             return False

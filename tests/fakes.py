@@ -218,6 +218,7 @@ class WatchingLoop(FakeLoop):
     def __init__(self) -> None:
         super().__init__()
         self.readers: Dict[int, Callable[[], Any]] = {}
+        self.writers: Dict[int, Callable[[], Any]] = {}
 
     def add_reader(self, fd: int, callback: Any, *args: Any) -> None:  # type: ignore[override]
         self.readers[fd] = functools.partial(callback, *args)
@@ -225,17 +226,26 @@ class WatchingLoop(FakeLoop):
     def remove_reader(self, fd: int) -> bool:  # type: ignore[override]
         return self.readers.pop(fd, None) is not None
 
-    def is_ready(self, seconds: float = 0.0) -> bool:
-        """Whether something is to be read, now or before a time that only a test which fails waits for."""
-        return bool(select.select(list(self.readers), [], [], seconds)[0])
+    def add_writer(self, fd: int, callback: Any, *args: Any) -> None:  # type: ignore[override]
+        self.writers[fd] = functools.partial(callback, *args)
+
+    def remove_writer(self, fd: int) -> bool:  # type: ignore[override]
+        return self.writers.pop(fd, None) is not None
+
+    def _look(self, seconds: float) -> List[Callable[[], Any]]:
+        readable, writable, _ = select.select(list(self.readers), list(self.writers), [], seconds)
+        return [self.readers[fd] for fd in readable] + [self.writers[fd] for fd in writable]
+
+    def is_ready(self) -> bool:
+        """Whether there is anything to call back for."""
+        return bool(self._look(0.0))
 
     def turn(self) -> None:
-        """Wait until something is to be read, and call back, but run nothing that was scheduled."""
-        ready = select.select(list(self.readers), [], [], MAX_WAIT)[0]
-        assert ready, "nothing comes"
-        for fd in ready:
-            if fd in self.readers:
-                self.call(self.readers[fd])
+        """Wait until there is something to call back for, and do so, but run nothing that was scheduled."""
+        callbacks = self._look(MAX_WAIT)
+        assert callbacks, "nothing comes"
+        for callback in callbacks:
+            self.call(callback)
 
     def settle(self, limit: int = 1000) -> None:
         """Go round until nothing is left to do."""

@@ -79,6 +79,22 @@ class BufferedRecorder(Recorder):
     data_received = None  # type: ignore[assignment]
 
 
+class Introduced:
+    """Notes the transport of a protocol that keeps it to itself, and leaves the rest to that one."""
+
+    def __init__(self, protocol: Any, transports: List[Any]) -> None:
+        self.protocol = protocol
+        self.transports = transports
+
+    def connection_made(self, transport: Any) -> None:
+        self.transports.append(transport)
+        transport.set_protocol(self.protocol)
+        self.protocol.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        raise AssertionError("another protocol has taken over")
+
+
 class World:
     """A loop, its reactor, and the peers of the connections on it."""
 
@@ -86,6 +102,7 @@ class World:
         self.module = part("transport")
         self.loop = WatchingLoop()
         self.reactor = self.module.Reactor(self.loop)
+        self.transports: List[Any] = []
         self._stack = contextlib.ExitStack()
 
     def close(self) -> None:
@@ -146,7 +163,13 @@ class World:
         return peer
 
     def accept(self, listener: Any, connect: Any) -> None:
-        self.loop.call(self.reactor.accept, listener, connect)
+        """Take the connection that waits at `listener`; `transports` are what such ones have got."""
+
+        def introduce() -> Any:
+            protocol = connect()
+            return protocol if isinstance(protocol, Recorder) else Introduced(protocol, self.transports)
+
+        self.loop.call(self.reactor.accept, listener, introduce)
 
     def errors(self) -> List[Dict[str, Any]]:
         """What was reported, which is expected from now on."""

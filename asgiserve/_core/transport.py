@@ -226,8 +226,8 @@ class Transport(Watched):
     def begin(self, protocol: Any) -> None:
         """Serve with `protocol`, and read what has come already: a short connection is never watched."""
         self._reactor.begin(self)
-        self.set_protocol(protocol)
         try:
+            self.set_protocol(protocol)
             protocol.connection_made(self)
         except BaseException as error:
             self._blame(error, "connection_made")
@@ -417,6 +417,8 @@ class Transport(Watched):
         while pieces and sent >= len(pieces[0]):
             sent -= len(pieces.popleft())
         self._start = sent
+        if not pieces:
+            self._pieces = None  # an idle connection keeps no more than it needs
         self._resume_protocol()
         if not self._size and not self._is_ended:
             if self._is_closing:

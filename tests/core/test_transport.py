@@ -16,7 +16,10 @@ import weakref
 
 import pytest
 from fakes import FakeLoop
+from harness import Server, Settings, respond
 from reactors import KIB, BufferedRecorder, Recorder, World, descriptors, is_ended, is_open, reset, take
+
+from asgiserve.proxy_protocol import ProxyProtocol
 
 pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="epoll is Linux's")
 
@@ -1170,6 +1173,23 @@ def test_no_protocol_for_a_connection(world, error):
     assert is_ended(peer)
 
 
+def test_a_protocol_that_is_none(world):
+    """Whatever it lacks, the connection is not left open."""
+
+    class Deaf:
+        def connection_lost(self, error):
+            lost.append(error)
+
+    lost = []
+    fd, peer = world.ends()
+    world.begin(fd, Deaf())
+    world.loop.settle()
+    (reported,) = world.errors()
+    assert isinstance(reported["exception"], AttributeError)
+    assert lost == [reported["exception"]]
+    assert is_ended(peer)
+
+
 def test_readers(world):
     one, two = socket.socketpair()
     called = []
@@ -1402,3 +1422,137 @@ def tcp_pair(world):
     peer = socket.socket()
     peer.connect(listener.getsockname())
     return listener.accept()[0], peer
+
+
+# -- with what the server serves
+
+
+@pytest.fixture
+def visit(world, stack, server_log):
+    """Connects to an application, and gives the client's socket and the transport."""
+
+    def visit(app, wrap=None):
+        server = Server(stack, app, Settings(), False, None, None, world.loop)
+        made = []
+
+        def connect():
+            made.append(stack.HTTPConnection(server.state))
+            return made[0] if wrap is None else wrap(server.state, lambda: made[0])
+
+        listener = world.listen(room=64 * KIB)
+        peer = world.connect(listener)
+        world.accept(listener, connect)
+        (transport,) = world.transports
+        return peer, transport
+
+    return visit
+
+
+def exchange(world, peer, data, end):
+    """Send all of `data`, as far as the server reads; return what comes back, up to `end`."""
+    got = b""
+    while not got.endswith(end):
+        if data:
+            with contextlib.suppress(BlockingIOError):
+                data = data[peer.send(data) :]
+        got += take(peer)
+        world.loop.settle()
+    assert not data
+    return got
+
+
+def post(body):
+    return b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+def test_a_large_body_goes_into_the_memory_of_its_protocol(world, visit, part):
+    """And back: more than the socket takes, in one piece."""
+    kinds = set()
+
+    async def app(scope, receive, send):
+        body, more = [], True
+        while more:
+            message = await receive()
+            body.append(message["body"])
+            more = message["more_body"]
+            kinds.add(type(transport.get_protocol()).__name__ if transports else "")
+        await respond(send, b"".join(body) + b"!")
+
+    transports = []
+    peer, transport = visit(app)
+    transports.append(transport)
+    for body in (os.urandom(MIB), b"small", os.urandom(2 * MIB)):
+        head, _, got = exchange(world, peer, post(body), b"!").partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert got == body + b"!"
+    assert kinds == {"Intake", "HTTPConnection"}
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+def test_a_file_goes_past_the_transport(world, visit, tmp_path, is_slow):
+    """In order with what the transport still holds, to a client that takes its time."""
+    content = os.urandom(5 * MIB)
+    (tmp_path / "file").write_bytes(content)
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % size)]})
+        if is_slow:
+            await send({"type": "http.response.body", "body": before, "more_body": True})
+            with open(tmp_path / "file", "rb") as file:
+                await send({"type": "http.response.zerocopysend", "file": file, "more_body": True})
+            await send({"type": "http.response.body", "body": b"end"})
+        else:
+            await send({"type": "http.response.pathsend", "path": str(tmp_path / "file")})
+
+    before = os.urandom(2 * MIB)
+    expected = before + content + b"end" if is_slow else content
+    size = len(expected)
+    peer, transport = visit(app)
+    for _ in range(2):
+        got = exchange(world, peer, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", expected[-20:])
+        assert got.partition(b"\r\n\r\n")[2] == expected
+    assert transport.get_write_buffer_limits() == (16 * KIB, 64 * KIB)
+
+
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: " + b"A" * 22 + b"==\r\n\r\n"
+)
+
+
+def test_a_websocket_takes_over(world, visit):
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        while True:
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            await send({"type": "websocket.send", "text": message["text"].upper()})
+
+    peer, transport = visit(app)
+    first = transport.get_protocol()
+    got = exchange(world, peer, HANDSHAKE + b"\x81\x85\0\0\0\0hello", b"HELLO")
+    assert got.startswith(b"HTTP/1.1 101 ")
+    assert transport.get_protocol() is not first
+    exchange(world, peer, b"\x88\x82\0\0\0\0\x03\xe8", b"\x03\xe8")
+    world.loop.settle()
+    assert is_ended(peer)
+
+
+def test_a_header_of_the_proxy_protocol_comes_first(world, visit):
+    async def app(scope, receive, send):
+        await respond(send, b"%s!" % scope["client"][0].encode())
+
+    class Everybody:
+        def trusts_peer(self, client, server):
+            return True
+
+    def wrap(state, connect):
+        return ProxyProtocol(state, Everybody(), connect)
+
+    peer, _ = visit(app, wrap)
+    peer.send(b"PROXY TCP4 192.0.2.7 192.0.")
+    world.loop.settle()
+    got = exchange(world, peer, b"2.9 1234 80\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n", b"!")
+    assert got.endswith(b"\r\n\r\n192.0.2.7!")
