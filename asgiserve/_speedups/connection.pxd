@@ -68,6 +68,7 @@ cdef class HTTPConnection(Responder):
     cdef _take_in(self)
     cpdef long long body_left(self) noexcept
     cdef _start_websocket(self, RequestHead head)
+    cdef bint _hand_to_http2(self) except -1
     cdef bint _is_last_response(self) except -1
     cdef _end_request(self)
     cdef _log_head(self, RequestHead head)
@@ -79,6 +80,6 @@ cdef class HTTPConnection(Responder):
     cdef _close(self)
     cdef _linger(self)
 
-cdef _address(address, bint is_server)
+cpdef _address(address, bint is_server)
 cdef str _target(RequestHead head)
 cdef str _quoted(str target)
