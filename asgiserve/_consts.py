@@ -224,6 +224,8 @@ MAX_STREAMS = 100
 STREAM_WINDOW = 128 * 1024
 #: The same for all streams of a connection together.
 CONNECTION_WINDOW = 1024 * 1024
+#: Bytes of the head of an HTTP/2 frame.
+FRAME_HEAD_SIZE = 9
 #: Bytes in an HTTP/2 frame, without its head: what every peer takes, and the most that is taken.
 FRAME_LIMIT = 16 * 1024
 #: Fields that say something about an HTTP/1.1 connection and must not be in HTTP/2 (RFC 9113 section 8.2.2).

@@ -27,6 +27,7 @@ from .._consts import (
     FRAME_CONTINUATION,
     FRAME_DATA,
     FRAME_GOAWAY,
+    FRAME_HEAD_SIZE,
     FRAME_LIMIT,
     FRAME_PING,
     FRAME_PRIORITY,
@@ -46,7 +47,7 @@ from .cycle import HTTPCycle
 from .head import RequestHead
 from .http2_budget import PRICE_FRAME, PRICE_RESET, PRICE_SETTINGS, Budget
 from .http2_engine import HTTP2Engine, goaway, trim_settings
-from .http2_frames import HEAD_SIZE, FrameSplitter
+from .http2_frames import FrameSplitter
 from .http2_request import check_trailers, read_request
 from .http2_response import OwnFields
 from .http2_stream import HTTP2Stream
@@ -480,14 +481,14 @@ class HTTP2Connection:
 
     def _take_goaway(self, frame: bytes) -> None:
         """The client opens no more streams; those that are open go on."""
-        if len(frame) < HEAD_SIZE + 8:
+        if len(frame) < FRAME_HEAD_SIZE + 8:
             raise ConnectionFault(FRAME_SIZE_ERROR, "GOAWAY frame too short")
         if self._frames.stream_id:
             raise ConnectionFault(PROTOCOL_ERROR, "GOAWAY for a stream")
         self._budget.spend(PRICE_FRAME, self._state.now, "GOAWAY frames")
-        code = int.from_bytes(frame[HEAD_SIZE + 4 : HEAD_SIZE + 8], "big")
+        code = int.from_bytes(frame[FRAME_HEAD_SIZE + 4 : FRAME_HEAD_SIZE + 8], "big")
         if code != NO_ERROR and not self._client_goes:
-            said = frame[HEAD_SIZE + 8 : HEAD_SIZE + 136].decode("ascii", "replace")
+            said = frame[FRAME_HEAD_SIZE + 8 : FRAME_HEAD_SIZE + 136].decode("ascii", "replace")
             self.log("", "client ends the HTTP/2 connection: error %d %r", code, said)
         self._client_goes = True
         if not self._streams:

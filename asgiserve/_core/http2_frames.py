@@ -9,6 +9,7 @@ from .._consts import (
     FLAG_ACK,
     FLAG_END_HEADERS,
     FRAME_CONTINUATION,
+    FRAME_HEAD_SIZE,
     FRAME_HEADERS,
     FRAME_LIMIT,
     FRAME_SETTINGS,
@@ -19,8 +20,6 @@ from ..errors import ConnectionFault
 
 #: What a client sends first.
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-#: Bytes of a frame's head.
-HEAD_SIZE = 9
 #: Frames of a header block, beside those that its size needs.
 MAX_CONTINUATIONS = 16
 
@@ -101,12 +100,12 @@ class FrameSplitter:
             return self._take_preface()
         available = len(self._buffer) - self._pos
         if not self._is_head_read:
-            if available < HEAD_SIZE:
+            if available < FRAME_HEAD_SIZE:
                 self.kind = -1
                 return b""
             self._read_head()
             self._is_head_read = True
-        size = HEAD_SIZE + self.size
+        size = FRAME_HEAD_SIZE + self.size
         if available < size:
             return b""
         self._is_head_read = False
@@ -133,7 +132,7 @@ class FrameSplitter:
 
     def _read_head(self) -> None:
         """Read and judge the head of a frame."""
-        head = self._buffer[self._pos : self._pos + HEAD_SIZE]
+        head = self._buffer[self._pos : self._pos + FRAME_HEAD_SIZE]
         size = int.from_bytes(head[:3], "big")
         kind = head[3]
         self.size = size
