@@ -7,7 +7,6 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import (
-    ConnectionTerminated,
     DataReceived,
     InformationalResponseReceived,
     PingAckReceived,
@@ -62,6 +61,16 @@ class Stream:
         return found[0] if found else None
 
 
+class Goaway:
+    """A GOAWAY frame."""
+
+    def __init__(self, data: bytes) -> None:
+        assert data[4:9] == bytes(5)
+        self.last_stream_id = int.from_bytes(data[9:13], "big")
+        self.error_code = int.from_bytes(data[13:17], "big")
+        self.detail = data[17:].decode("ascii")
+
+
 class Peer:
     """Drives one connection. What it does not credit (`auto_credit`), the server may not send."""
 
@@ -78,7 +87,8 @@ class Peer:
         )
         self.streams: Dict[int, Stream] = {}
         self.order: List[int] = []  # of DATA frames
-        self.goaways: List[Any] = []
+        self.goaways: List[Goaway] = []
+        self._input = b""
         self.pings = 0
         self.window_updates: List[Tuple[int, int]] = []
         if settings is not None:
@@ -138,10 +148,19 @@ class Peer:
 
     def read(self) -> Peer:
         """Take in what the server has sent."""
-        data = self.client.take_output()
-        if data:
-            for event in self.h2.receive_data(data):
+        self._input += self.client.take_output()
+        found = len(self._input)
+        while len(self._input) >= 9:
+            size = 9 + int.from_bytes(self._input[:3], "big")
+            if len(self._input) < size:
+                break
+            one, self._input = self._input[:size], self._input[size:]
+            if one[3] == GOAWAY:  # for h2 that would be the end of everything
+                self.goaways.append(Goaway(one))
+                continue
+            for event in self.h2.receive_data(one):
                 self._take(event)
+        if found:
             answer = self.h2.data_to_send()
             if answer and not self.client.transport.is_closing():
                 self.client.feed(answer)
@@ -150,9 +169,7 @@ class Peer:
 
     def _take(self, event: Any) -> None:
         stream = self.streams.get(getattr(event, "stream_id", None) or 0)
-        if isinstance(event, ConnectionTerminated):
-            self.goaways.append(event)
-        elif isinstance(event, PingAckReceived):
+        if isinstance(event, PingAckReceived):
             self.pings += 1
         elif stream is None:
             return
@@ -190,7 +207,7 @@ class Peer:
     @property
     def code(self) -> Optional[int]:
         """The error code that the connection ended with, once it did."""
-        return int(self.goaways[-1].error_code) if self.goaways else None
+        return self.goaways[-1].error_code if self.goaways else None
 
 
 def connect(stack: Any, app: Any, *, peer: Optional[Dict[str, Any]] = None, **options: Any) -> Peer:

@@ -87,6 +87,7 @@ class HTTP2Connection:
         "_budget",
         "_streams",
         "_queue",
+        "_starting",
         "_left",
         "_tls",
         "_client",
@@ -121,6 +122,7 @@ class HTTP2Connection:
         self._budget: Budget = Budget(state.now)
         self._streams: dict[int, HTTP2Stream] = {}
         self._queue: Any = deque()  # streams that have something to send, in turn
+        self._starting: list[HTTP2Stream] = []  # whose application is to be run, once the input is worked through
         self._left: list[Any] = []  # cycles whose stream has ended, and whose application may run on
         self._tls: Optional[dict[str, Any]] = None  # the ASGI `tls` extension
         self._client: Any = None
@@ -180,12 +182,26 @@ class HTTP2Connection:
                     self._take_frame(frame)
                 else:
                     self._engine.take(frame)  # the preface
+            self._launch()
         except ConnectionFault as fault:
+            if fault.code != ENHANCE_YOUR_CALM:
+                self._launch()  # what came before is answered if it can be
             self._end(fault)
         finally:
             self._output.uncork()
         if not self._output.is_closing:
             self._watch_input()
+
+    def _launch(self) -> None:
+        """Start the applications for the requests of one read. What of their bodies has come is theirs already, and
+        those that were reset at once never start."""
+        starting = self._starting
+        if not starting:
+            return
+        self._starting = []
+        for stream in starting:
+            if stream.cycle is not None:
+                stream.launch()
 
     def _watch_input(self) -> None:
         """See what the client has begun and not completed."""
@@ -417,13 +433,16 @@ class HTTP2Connection:
         self._streams[stream_id] = stream
         self._deadline = inf
         if refusal is None:
-            self._start(stream, head)
+            stream.begin()
+            self._starting.append(stream)
+            if state.stopping and not self._is_going_away:
+                self._go_away()
         else:
             self._budget.spend(PRICE_RESET, state.now, "requests refused")
             stream.refuse(refusal)
 
-    def _start(self, stream: HTTP2Stream, head: RequestHead) -> None:
-        """Run the application for a request."""
+    def make_scope(self, head: RequestHead) -> "dict[str, Any]":
+        """Return the ASGI scope of a request."""
         state = self._state
         if self._scope is None:
             self._scope = connection_scope(self.scheme, self._client, self._server, state.root_path)
@@ -432,10 +451,7 @@ class HTTP2Connection:
         scope = http_scope(head, self._scope, state.root_path, state.lifespan_state)
         if self._tls is not None:
             scope["extensions"]["tls"] = self._tls.copy()
-        stream.begin()
-        if state.stopping and not self._is_going_away:
-            self._go_away()
-        stream.launch(scope)
+        return scope
 
     def _is_full(self) -> bool:
         """Whether there are as many streams as there may be, or applications that their streams have left alone."""

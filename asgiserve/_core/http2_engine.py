@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from h2.config import H2Configuration
-from h2.connection import H2Connection
+from h2.connection import ConnectionState, H2Connection
 from h2.exceptions import H2Error, StreamClosedError
 from h2.settings import SettingCodes, Settings
 from hpack import Decoder
@@ -87,12 +87,12 @@ class HTTP2Engine(H2Connection):
         try:
             return self.receive_data(frame)
         except H2Error as error:
-            self.clear_outbound_data_buffer()  # of a GOAWAY; the fault will have another
-            code = int(getattr(error, "error_code", PROTOCOL_ERROR))
-            raise ConnectionFault(code, _reason(error)) from None
+            fault = ConnectionFault(int(getattr(error, "error_code", PROTOCOL_ERROR)), _reason(error))
         except Exception as error:  # the layers below h2 have many ways to fail on what is malformed
-            self.clear_outbound_data_buffer()
-            raise ConnectionFault(PROTOCOL_ERROR, "%s: %s" % (type(error).__name__, error)) from None
+            fault = ConnectionFault(PROTOCOL_ERROR, "%s: %s" % (type(error).__name__, _reason(error)))
+        self.clear_outbound_data_buffer()  # of a GOAWAY; the fault will have another
+        self.state_machine.state = ConnectionState.SERVER_OPEN  # what came before may still be answered
+        raise fault
 
     def reset(self, stream_id: int, code: int) -> None:
         """End a stream; nothing happens when it has ended."""

@@ -145,9 +145,10 @@ class HTTP2Stream(Responder):
         self.cycle = cycle
         self._update_deadlines()
 
-    def launch(self, scope: "dict[str, Any]") -> None:
+    def launch(self) -> None:
         """Start the application."""
         head = self._head
+        scope: dict[str, Any] = self._connection.make_scope(head)
         if head.is_forwarded and self._state.forwarding is not None:
             self.name = self._state.forwarding(scope)
         if self._state.logs_headers:

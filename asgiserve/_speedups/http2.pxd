@@ -31,6 +31,7 @@ cdef class HTTP2Connection:
     cdef Budget _budget
     cdef dict _streams
     cdef object _queue
+    cdef list _starting
     cdef list _left
     cdef dict _tls
     cdef object _client
@@ -50,6 +51,7 @@ cdef class HTTP2Connection:
     cdef double _goaway_deadline
     cdef double _due
 
+    cdef _launch(self)
     cdef _watch_input(self)
     cpdef shutdown(self)
     cpdef disconnect_app(self)
@@ -66,7 +68,7 @@ cdef class HTTP2Connection:
     cdef _count_unread(self)
     cdef _take_event(self, event)
     cdef _take_request(self, long long stream_id, bint ended)
-    cdef _start(self, HTTP2Stream stream, RequestHead head)
+    cpdef dict make_scope(self, RequestHead head)
     cdef bint _is_full(self) except -1
     cdef _take_data(self, event)
     cdef _take_trailers(self, long long stream_id)

@@ -52,7 +52,7 @@ cdef class HTTP2Stream(Responder):
     cdef double _request_deadline
 
     cpdef begin(self)
-    cpdef launch(self, dict scope)
+    cpdef launch(self)
     cpdef add_data(self, bytes data, Py_ssize_t padding, bint ended)
     cpdef end_request(self)
     cdef _check_length(self, bint ended)
