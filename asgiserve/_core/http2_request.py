@@ -43,8 +43,8 @@ def read_request(fields: "list[Any]", ended: bool, head: RequestHead, limits: Li
         head.raw_path, _, head.query = path.partition(b"?")
     if len(method) + len(path) + LINE_OVERHEAD > limits.request_line:
         raise ProtocolError(414, ":path too long")
-    _check_size(head, limits)
     _set_host(pseudo.get(b":authority"), head)
+    _check_size(head, limits)
     _check_target(method, path)
     check_head(head, limits.body)
     if head.length_count:
