@@ -19,8 +19,11 @@ from .http2_response import OwnFields, informational_fields, response_fields, tr
 from .responder import Responder
 from .state import ServerState
 
-#: Bytes of an unread request body that are dropped behind a complete response; with more, the stream is reset.
+#: Bytes of an unread request body that are waited for behind a complete response.
 DRAIN_LIMIT = 64 * 1024
+#: With more, what comes is dropped for this long, in seconds, before the stream is reset: there are clients that take
+#: a reset for an error although they have got their response.
+LINGER_TIME = 2.0
 #: Bytes of a refused request's target that go into the log.
 KNOWN_SIZE = 1024
 _UNPRINTABLE = re.compile(rb"[^!#-~]")
@@ -63,6 +66,7 @@ class HTTP2Stream(Responder):
         # The request.
         "_is_request_ended",
         "_is_rest_refused",
+        "_is_lingering",
         "_is_continue_due",
         "_received",
         "_owed",
@@ -109,7 +113,8 @@ class HTTP2Stream(Responder):
         self._scheme: str = connection.scheme  # for the access log, as the application sees it
         self._started: float = state.clock() if state.times_requests else 0.0
         self._is_request_ended: bool = ended
-        self._is_rest_refused: bool = False  # what is still to come of the request is not even dropped
+        self._is_rest_refused: bool = False  # what is still to come of the request is not waited for
+        self._is_lingering: bool = False  # it is dropped for a while
         self._is_continue_due: bool = head.expect_continue  # the client waits for 100 (Continue)
         self._received: int = 0  # bytes of the body
         self._owed: int = 0  # bytes that were taken and for which the client has yet to get window
@@ -168,14 +173,14 @@ class HTTP2Stream(Responder):
         self._is_continue_due = False  # the client did not wait
         self._received += size
         self._check_length(ended)
+        cycle = self.cycle
         limit = self._state.limits.body
-        if 0 <= limit < self._received:
+        if 0 <= limit < self._received and cycle is not None:
             raise ProtocolError(413, "request body too large")
         if ended:
             self._is_request_ended = True
         if padding:
             self._credit(padding)
-        cycle = self.cycle
         if cycle is None:
             self._drop(size)
             return
@@ -212,8 +217,8 @@ class HTTP2Stream(Responder):
             raise StreamError(PROTOCOL_ERROR, "the body does not fit the Content-Length")
 
     def _drop(self, size: int) -> None:
-        """Bytes of a body whose response is complete: dropped within a bound."""
-        self._connection.credit(size)
+        """Bytes of a body whose response is complete: dropped within bounds."""
+        self._credit(size)
         self._dropped += size
         if self._dropped > DRAIN_LIMIT:
             self._is_rest_refused = True
@@ -221,7 +226,7 @@ class HTTP2Stream(Responder):
 
     def touch(self) -> None:
         """A part of the next piece of the body has come."""
-        if self._read_deadline != inf:
+        if self._read_deadline != inf and not self._is_lingering:
             self._read_deadline = self._state.now + self._state.timeout_body
 
     def _credit(self, size: int) -> None:
@@ -308,18 +313,26 @@ class HTTP2Stream(Responder):
             return
         if not self._is_request_ended:
             left = self._head.content_length - self._received
-            if not (self._is_rest_refused or self._is_continue_due or left > DRAIN_LIMIT):
+            if self._is_rest_refused or self._is_continue_due or left > DRAIN_LIMIT:
+                self._linger()
+            else:
                 self._update_deadlines()
-                return
-            # RFC 9113 section 8.1: the response is complete, the rest of the request is not wanted.
-            self._engine.reset(self.id, NO_ERROR)
-            self._connection.flush()
+            return
         self._close()
+
+    def _linger(self) -> None:
+        """Our side has ended; give the client a little time to end its own, whatever it sends."""
+        if not self._is_lingering:
+            self._is_lingering = True
+            self._read_deadline = self._state.now + LINGER_TIME
+            self._note_deadline()
 
     # -- time
 
     def _update_deadlines(self) -> None:
         """Set the deadline for the rest of the body, and that for on_tick()."""
+        if self._is_lingering:
+            return
         state = self._state
         is_due = not (self._is_request_ended or self._is_continue_due or self._connection.has_ended)
         if is_due and self.held < STREAM_WINDOW // 2 and self._connection.has_room():
@@ -369,8 +382,10 @@ class HTTP2Stream(Responder):
     def _on_read_deadline(self) -> None:
         self._read_deadline = inf
         if self.cycle is None:
-            self._is_rest_refused = True
-            self._settle()
+            # RFC 9113 section 8.1: the response is complete, the rest of the request is not wanted.
+            self._engine.reset(self.id, NO_ERROR)
+            self._connection.flush()
+            self._close()
         else:
             self.refuse(ProtocolError(408, "request body not received in time"))
 

@@ -8,7 +8,7 @@ from asgiserve._speedups.state cimport ServerState
 cdef Ready READY
 cdef int CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR
 cdef Py_ssize_t DRAIN_LIMIT, KNOWN_SIZE, STREAM_WINDOW
-cdef double inf
+cdef double LINGER_TIME, inf
 
 cdef class HTTP2Stream(Responder):
     cdef readonly long long id
@@ -28,6 +28,7 @@ cdef class HTTP2Stream(Responder):
     cdef double _started
     cdef bint _is_request_ended
     cdef bint _is_rest_refused
+    cdef bint _is_lingering
     cdef bint _is_continue_due
     cdef long long _received
     cdef Py_ssize_t _owed
@@ -67,6 +68,7 @@ cdef class HTTP2Stream(Responder):
     cpdef refuse(self, error)
     cdef _close(self)
     cdef _settle(self)
+    cdef _linger(self)
     cdef _update_deadlines(self)
     cdef _note_deadline(self)
     cpdef on_tick(self, double now)

@@ -13,6 +13,7 @@ import pytest
 
 from .group import PATIENCE
 from .launcher import PYPY, wait_for
+from .wire import Wire
 
 PAYLOAD = bytes(range(256)) * 4096  # 1 MiB
 
@@ -81,12 +82,6 @@ def test_curl_says_that_it_is_http_2(either, get):
     assert get(either, "/hello", "--write-out", "|%{http_version}") == b"Hello, world!|2"
 
 
-def test_without_the_option(serve, curl):
-    server = serve("raw_app:app")
-    out = curl("--http2-prior-knowledge", server.url + "/hello", code=16)
-    assert out == b""
-
-
 def test_http_1_beside_it(either, curl, authority):
     arguments = ["--http1.1", "--cacert", authority.path, "--ipv4", "--write-out", "|%{http_version}"]
     assert curl(*arguments, url(either, "/hello")) == b"Hello, world!|1.1"
@@ -121,13 +116,9 @@ def test_expect_continue(either, get):
     assert out.endswith(b"\r\n\r\nexpected")
 
 
-def test_ignored_upload(either, get):
-    """The app answers without reading 8 MiB; curl is told the answer."""
-    assert get(either, "/ignore-body", "--data-binary", "@-", stdin=PAYLOAD * 8) == b"not read"
-
-
-def test_parallel(either, get):
-    out = get(either, "/scope?n=[1-100]", "--parallel", "--parallel-max", "50")
+def test_parallel(secure, get):
+    """Over TLS, because there are versions of curl that do this badly with prior knowledge."""
+    out = get(secure, "/scope?n=[1-100]", "--parallel", "--parallel-max", "50")
     assert out.count(b'"http_version": "2"') == 100
 
 
@@ -175,6 +166,15 @@ def test_nghttp_trailers_and_continuation(either, program, tmp_path):
     done = subprocess.run(argv, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"size": len(PAYLOAD), "md5": hashlib.md5(PAYLOAD).hexdigest()}
+
+
+def test_ignored_upload(either, program, tmp_path):
+    """The app answers without reading 8 MiB; the client is told the answer."""
+    path = tmp_path / "body"
+    path.write_bytes(PAYLOAD * 8)
+    argv = [program("nghttp"), "--no-verify-peer", f"--data={path}", "--timeout=20", url(either, "/ignore-body")]
+    done = subprocess.run(argv, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, b"not read")
 
 
 @pytest.mark.parametrize("target", ["/hello", "/stream?n=10&size=5000"])
@@ -254,15 +254,27 @@ def test_fastapi(serve, client, library):
 # -- memory, and the end
 
 
+def counts(server, key):
+    """How many bytes of a response have been sent; None before it began."""
+    with Wire(server.connect()) as wire:
+        return json.loads(wire.request("GET", "/progress").body)["counters"].get(key)
+
+
 def test_a_client_that_takes_nothing_costs_little(start, program):
     """Streams whose window is closed hold one message each, whatever their applications have to send."""
     server = start("raw_app:app", "--http2")
-    argv = [program("nghttp"), "--null-out", "--window-bits=1", "--timeout=2"]
+    argv = [program("nghttp"), "--null-out", "--window-bits=1"]
     argv += [url(server, f"/firehose?mib=100&key=closed{number}") for number in range(20)]
     before = server.memory()
-    done = subprocess.run(argv, capture_output=True, timeout=60)
-    assert done.returncode != 0 or done.stderr
-    assert server.memory() - before < 30 * 1024 * 1024
+    client = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: counts(server, "closed19") is not None, what="the last stream")
+        for number in range(20):
+            assert counts(server, f"closed{number}") <= 65536
+        assert server.memory() - before < 30 * 1024 * 1024
+    finally:
+        client.kill()
+        client.wait()
 
 
 @pytest.mark.parametrize("processes", [(), ("--workers", "2")], ids=["alone", "workers"])
@@ -279,14 +291,21 @@ def test_shutdown_under_load(start, program, processes):
         load.communicate()
 
 
-def test_shutdown_lets_a_stream_end(start, curl):
-    server = start("raw_app:app", "--http2", "--timeout-graceful-shutdown", "10")
-    argv = ["--http2-prior-knowledge", "--no-buffer", "--max-time", "20", server.url + "/until-disconnect?key=drain"]
-    load = subprocess.Popen(["curl", "--silent", "--noproxy", "*", *argv], stdout=subprocess.PIPE)
+def test_shutdown_waits_for_a_request(start, program):
+    """What has begun comes to its end, in both directions."""
+    server = start("raw_app:app", "--http2")
+    argv = [program("curl"), "--silent", "--noproxy", "*", "--no-buffer", "--max-time", "20"]
+    argv += ["--http2-prior-knowledge", "--upload-file", "-", "--request", "POST", server.url + "/echo-stream"]
+    client = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
-        assert load.stdout.readline().startswith(b"tick")
+        client.stdin.write(b"one ")
+        client.stdin.flush()
+        assert client.stdout.read(4) == b"one "
+        server.signal(signal.SIGTERM)
+        wait_for(lambda: "Shutting down" in server.stderr(), what="the end begins")
+        rest = client.communicate(b"two", timeout=20)[0]
         server.stop(signal.SIGTERM, PATIENCE)
-        rest = load.communicate(timeout=20)[0]
     finally:
-        load.kill()
-    assert load.returncode == 0, rest
+        client.kill()
+        client.wait()
+    assert (client.returncode, rest) == (0, b"two")
