@@ -16,7 +16,6 @@ from hpack import Decoder
 
 from .._consts import (
     CONNECTION_WINDOW,
-    ENHANCE_YOUR_CALM,
     FRAME_LIMIT,
     MAX_STREAMS,
     PROTOCOL_ERROR,

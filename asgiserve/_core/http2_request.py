@@ -58,7 +58,8 @@ def read_request(fields: "list[Any]", ended: bool, head: RequestHead, limits: Li
 def _read_fields(fields: "list[Any]", head: RequestHead) -> "dict[bytes, bytes]":
     """Check the fields one by one (RFC 9113 sections 8.2 and 8.3); return the pseudo-header fields."""
     pseudo: dict[bytes, bytes] = {}
-    head.headers = headers = []
+    headers: list[tuple[bytes, bytes]] = []
+    head.headers = headers
     cookie = -1
     for name, value in fields:
         if _VALUE.fullmatch(value) is None:

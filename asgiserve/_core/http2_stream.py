@@ -352,9 +352,7 @@ class HTTP2Stream(Responder):
         if self._is_head_held and self.cycle is not None:
             self.cycle.flush_start()
         if self._write_deadline <= now:
-            self._connection.log(
-                self.name, "client takes no data for %g s: stream reset", self._state.timeout_write
-            )
+            self._connection.log(self.name, "client takes no data for %g s: stream reset", self._state.timeout_write)
             self.reset(CANCEL)
         elif self._request_deadline <= now:
             self._on_request_deadline()
@@ -370,9 +368,7 @@ class HTTP2Stream(Responder):
             return
         task = cycle.task
         if self._is_head_sent:
-            self._connection.log(
-                self.name, "request not done within %g s: stream reset", self._state.timeout_request
-            )
+            self._connection.log(self.name, "request not done within %g s: stream reset", self._state.timeout_request)
             self.reset(CANCEL)
         else:
             self.refuse(ProtocolError(504, "the request took too long"))

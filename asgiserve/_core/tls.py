@@ -1,9 +1,9 @@
 """TLSTransport: TLS between a socket's transport and the protocol that serves it (RFC 8446, RFC 5246).
 
-To the socket's transport it is the protocol; once the handshake is done it makes the connection of
-the protocol that was agreed on, and is its transport. It keeps nothing back: what is written is encrypted at once and goes into the buffer below, so that the size
-of that buffer, its high-water mark and the deadlines on it mean the same as without TLS. Either side can end on its
-own, as in TCP. What is served over TLS, and the certificates, are others' business.
+To the socket's transport it is the protocol; once the handshake is done it makes the connection of the protocol that
+was agreed on, and is its transport. It keeps nothing back: what is written is encrypted at once and goes into the
+buffer below, so that the size of that buffer, its high-water mark and the deadlines on it mean the same as without TLS.
+Either side can end on its own, as in TCP. What is served over TLS, and the certificates, are others' business.
 """
 
 import logging

@@ -573,9 +573,7 @@ def test_answers_that_are_not_read(stack, server_log):
         if peer.closed:
             break
     assert peer.closed
-    assert server_log.warnings == [
-        "127.0.0.1:50000 - HTTP/2 connection ended: answers to control frames are not read"
-    ]
+    assert server_log.warnings == ["127.0.0.1:50000 - HTTP/2 connection ended: answers to control frames are not read"]
     assert peer.client.transport.max_pending < 20000
 
 

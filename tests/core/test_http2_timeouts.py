@@ -42,7 +42,7 @@ def waits(peer, seconds):
     """It is still there shortly before, and has acted shortly after."""
     peer.advance(seconds - SLACK)
     assert not peer.closed
-    assert all(stream.reset is None and stream.status is None or stream.ended for stream in peer.streams.values())
+    assert all((stream.reset is None and stream.status is None) or stream.ended for stream in peer.streams.values())
     peer.advance(2 * SLACK)
     return True
 
@@ -112,9 +112,7 @@ def test_a_header_block_does_not_end(stack, server_log):
     peer.advance(2 * SLACK)
     assert peer.code == ENHANCE_YOUR_CALM
     assert peer.closed
-    assert server_log.warnings == [
-        "127.0.0.1:50000 - HTTP/2 connection ended: request header not received in time"
-    ]
+    assert server_log.warnings == ["127.0.0.1:50000 - HTTP/2 connection ended: request header not received in time"]
 
 
 def test_a_header_block_that_ends_in_time(stack):

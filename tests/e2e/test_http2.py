@@ -10,6 +10,7 @@ import signal
 import subprocess
 
 import pytest
+from http2_peer import Peer, fields
 
 from .group import PATIENCE
 from .launcher import PYPY, wait_for
@@ -291,21 +292,46 @@ def test_shutdown_under_load(start, program, processes):
         load.communicate()
 
 
-def test_shutdown_waits_for_a_request(start, program):
+class Socket:
+    """What a Peer needs of its connection, on a real one."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        self.sock.setblocking(False)
+        self.transport = self
+        self.ended = False
+
+    def feed(self, data):
+        self.sock.setblocking(True)
+        self.sock.sendall(data)
+        self.sock.setblocking(False)
+
+    def take_output(self):
+        try:
+            data = self.sock.recv(65536)
+        except BlockingIOError:
+            return b""
+        self.ended = not data
+        return data
+
+    def is_closing(self):
+        return self.ended
+
+
+@pytest.mark.parametrize("processes", [(), ("--workers", "2")], ids=["alone", "workers"])
+def test_shutdown_waits_for_a_request(start, processes):
     """What has begun comes to its end, in both directions."""
-    server = start("raw_app:app", "--http2")
-    argv = [program("curl"), "--silent", "--noproxy", "*", "--no-buffer", "--max-time", "20"]
-    argv += ["--http2-prior-knowledge", "--upload-file", "-", "--request", "POST", server.url + "/echo-stream"]
-    client = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    try:
-        client.stdin.write(b"one ")
-        client.stdin.flush()
-        assert client.stdout.read(4) == b"one "
+    server = start("raw_app:app", "--http2", *processes)
+    with server.connect() as sock:
+        peer = Peer(Socket(sock))
+        stream = peer.streams[peer.request(fields("POST", "/echo-stream"), end=False)]
+        peer.data(1, b"one ")
+        wait_for(lambda: peer.read() and stream.body == b"one ", what="the first part")
         server.signal(signal.SIGTERM)
-        wait_for(lambda: "Shutting down" in server.stderr(), what="the end begins")
-        rest = client.communicate(b"two", timeout=20)[0]
-        server.stop(signal.SIGTERM, PATIENCE)
-    finally:
-        client.kill()
-        client.wait()
-    assert (client.returncode, rest) == (0, b"two")
+        wait_for(lambda: len(peer.read().goaways) == 2, what="the end begins")
+        assert [goaway.last_stream_id for goaway in peer.goaways] == [2**31 - 1, 1]
+        peer.data(1, b"two", end=True)
+        wait_for(lambda: peer.read() and stream.ended, what="the rest")
+        assert stream.body == b"one two"
+        wait_for(lambda: peer.read() and peer.closed, what="the end of the connection")
+    server.stop(signal.SIGTERM, PATIENCE)

@@ -12,7 +12,6 @@ import pytest
 
 from asgiserve import cli, show_config
 from asgiserve.config import Config
-from asgiserve.errors import ConfigError
 from asgiserve.options import BY_NAME, OPTIONS
 from asgiserve.settings import _parse, gather
 
