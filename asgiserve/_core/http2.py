@@ -210,13 +210,9 @@ class HTTP2Connection:
             stream = self._streams.get(frames.stream_id)
             if stream is not None:
                 stream.touch()
-        if frames.is_in_block:
-            if not self._block_started:
-                self._block_started = True
-                self._set_deadline(self._state.now + self._state.timeout_headers)
-        elif self._block_started:
-            self._block_started = False
-            self._set_idle_deadline()
+        if frames.is_in_block and not self._block_started:
+            self._block_started = True
+            self._set_deadline(self._state.now + self._state.timeout_headers)
 
     def eof_received(self) -> bool:
         """The client ended its side: nothing more is to be read, but responses can still be delivered.
@@ -287,8 +283,11 @@ class HTTP2Connection:
         if self._goaway_deadline <= now:
             self._end_goaway()
         if self._window_deadline <= now:
-            self._reset_stuck()
-            return
+            self._window_deadline = inf
+            for stream in self._queue:
+                if stream.has_data():
+                    self._reset_stuck()
+                    return
         if self._deadline <= now:
             self._on_deadline()
         for stream in list(self._streams.values()):
@@ -344,6 +343,9 @@ class HTTP2Connection:
         if frames.is_in_block:
             self._engine.take(frame)  # more of it is to come
             return
+        if self._block_started:
+            self._block_started = False
+            self._set_idle_deadline()
         for event in self._engine.take(frame):
             self._take_event(event)
         self.flush()
@@ -712,3 +714,4 @@ class HTTP2Connection:
         for stream in list(self._streams.values()):
             stream.lose()
         self._queue.clear()
+        self._starting = []

@@ -255,9 +255,11 @@ class HTTP2Stream(Responder):
 
     def client_ended(self) -> None:
         """The client has closed its side of the connection: no more of this request comes."""
+        self._read_deadline = inf
+        self._is_request_ended = True
         if self.cycle is not None:
             self.cycle.disconnect(False)
-        self._read_deadline = inf
+        self._settle()
 
     def lose(self) -> None:
         """The client has reset the stream, or the connection is lost."""

@@ -683,6 +683,24 @@ def test_a_client_that_ends_its_side_gets_its_responses(stack):
     assert peer.client.transport.lost
 
 
+def test_a_client_that_ends_its_side_within_an_answered_request(stack):
+    """The rest of it will not come: nothing is waited for."""
+    peer = connect(stack, hello)
+    stream = peer.streams[peer.request(fields("POST"), end=False)]
+    assert stream.ended
+    peer.client.feed_eof()
+    assert peer.client.transport.lost
+
+
+def test_a_client_that_ends_its_side_within_a_request(stack):
+    app = Idle()
+    peer = connect(stack, app)
+    peer.request(fields("POST"), end=False)
+    peer.client.feed_eof()
+    assert app.disconnected
+    assert peer.client.transport.lost
+
+
 def test_an_idle_client_that_ends_its_side(stack):
     peer = connect(stack, hello)
     peer.get()

@@ -115,6 +115,19 @@ def test_a_header_block_does_not_end(stack, server_log):
     assert server_log.warnings == ["127.0.0.1:50000 - HTTP/2 connection ended: request header not received in time"]
 
 
+def test_a_header_block_behind_another(stack):
+    """The time of the second is its own, also when it begins in the packet in which the first one ends."""
+    peer = connect(stack, Gated())
+    block = peer.h2.encoder.encode(fields())
+    peer.raw(frame(HEADERS, 1, 1, block[:3]))
+    peer.advance(20)
+    peer.raw(frame(CONTINUATION, 4, 1, block[3:]) + frame(HEADERS, 1, 3, block[:1]))
+    peer.advance(30 - SLACK)
+    assert not peer.closed
+    peer.advance(2 * SLACK)
+    assert peer.code == ENHANCE_YOUR_CALM
+
+
 def test_a_header_block_that_ends_in_time(stack):
     peer = connect(stack, Gated())
     peer.request()
@@ -263,6 +276,22 @@ def test_a_connection_takes_nothing(stack, server_log):
     assert peer.client.transport.aborted
     assert server_log.warnings == ["127.0.0.1:50000 - client takes no data for 60 s: connection reset"]
     assert over(peer)
+
+
+def test_a_connection_without_window_and_without_need_of_it(stack):
+    """The stream that waited for it was given up."""
+    sender, idle_app = Sender(), Gated()
+
+    async def app(scope, receive, send):
+        await (idle_app if scope["path"] == "/idle" else sender)(scope, receive, send)
+
+    peer = connect(stack, app, peer=without_window(10**6))
+    stream_id = peer.request()
+    idle = peer.request(fields(path="/idle"))
+    peer.reset(stream_id)
+    peer.advance(100)
+    assert not peer.closed
+    assert peer.streams[idle].reset is None
 
 
 def test_a_transport_takes_nothing(stack, server_log):
