@@ -440,7 +440,6 @@ class HTTP2Connection:
             if state.stopping and not self._is_going_away:
                 self._go_away()
         else:
-            self._budget.spend(PRICE_RESET, state.now, "requests refused")
             stream.refuse(refusal)
 
     def make_scope(self, head: RequestHead) -> "dict[str, Any]":
@@ -484,7 +483,9 @@ class HTTP2Connection:
         if stream is None:
             return
         try:
-            check_trailers(self._engine.decoder.fields)
+            fields = self._engine.decoder.fields
+            self._engine.decoder.fields = ()
+            check_trailers(fields)
             stream.end_request()
         except StreamError as error:
             self._reset(stream, error)

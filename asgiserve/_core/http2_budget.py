@@ -12,8 +12,9 @@ BUDGET = 1000
 #: What comes back in a second.
 REFILL = 100
 
-#: A stream that the client resets before its response is complete, or that is refused or ended for a fault of its.
-PRICE_RESET = 5
+#: A stream that the client resets, or that is reset because it is malformed or one too many. A proxy resets one for each
+#: of its clients that leaves.
+PRICE_RESET = 2
 #: SETTINGS.
 PRICE_SETTINGS = 10
 #: PING, PRIORITY, DATA without anything in it, and frames of unknown types.

@@ -172,7 +172,8 @@ class HTTP2Stream(Responder):
         size = len(data)
         self._is_continue_due = False  # the client did not wait
         self._received += size
-        self._check_length(ended)
+        if not self._is_rest_refused:
+            self._check_length(ended)
         cycle = self.cycle
         limit = self._state.limits.body
         if 0 <= limit < self._received and cycle is not None:
@@ -201,7 +202,8 @@ class HTTP2Stream(Responder):
             StreamError: the body does not fit the Content-Length.
         """
         self._is_continue_due = False
-        self._check_length(True)
+        if not self._is_rest_refused:
+            self._check_length(True)
         self._is_request_ended = True
         if self.cycle is not None:
             self.cycle.end_body()
