@@ -12,8 +12,8 @@ BUDGET = 1000
 #: What comes back in a second.
 REFILL = 100
 
-#: A stream that the client resets, or that is reset because it is malformed or one too many. A proxy resets one for each
-#: of its clients that leaves.
+#: A stream that the client resets, or that is reset because it is malformed or one too many. A proxy resets one for
+#: each of its clients that leaves.
 PRICE_RESET = 2
 #: SETTINGS.
 PRICE_SETTINGS = 10
