@@ -1,4 +1,4 @@
-"""HTTP/2: invented frames, most of them wrong, are answered with the same bytes by both stacks, and never by a crash."""
+"""HTTP/2: invented frames, most of them wrong, get the same bytes from both stacks, and crash neither."""
 
 from __future__ import annotations
 
