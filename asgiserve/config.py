@@ -258,12 +258,13 @@ class Config:
         """Chooses the HTTP stack. Raises :class:`asgiserve.ConfigError` when the one asked for is not there, or what
         HTTP/2 needs."""
         if self.stack is None:
-            self.stack = _stack.load(_stack.resolve_http(self.http))
+            stack = _stack.load(_stack.resolve_http(self.http))
             if self.http2:
                 try:
-                    self.http2_connection = _stack.http2(self.stack)
+                    self.http2_connection = _stack.http2(stack)
                 except ConfigError as exc:
                     raise OptionError("http2", str(exc)) from None
+            self.stack = stack
 
     @property
     def is_ssl(self) -> bool:
