@@ -193,6 +193,44 @@ CLOSE_TOO_BIG = 1009
 CLOSE_INTERNAL_ERROR = 1011
 CLOSE_SERVICE_RESTART = 1012
 
+# Types of HTTP/2 frames (RFC 9113 section 6).
+FRAME_DATA = 0
+FRAME_HEADERS = 1
+FRAME_PRIORITY = 2
+FRAME_RST_STREAM = 3
+FRAME_SETTINGS = 4
+FRAME_PING = 6
+FRAME_GOAWAY = 7
+FRAME_WINDOW_UPDATE = 8
+FRAME_CONTINUATION = 9
+
+# Flags of HTTP/2 frames.
+FLAG_ACK = 0x1
+FLAG_END_STREAM = 0x1
+FLAG_END_HEADERS = 0x4
+
+# Error codes of HTTP/2 (RFC 9113 section 7).
+NO_ERROR = 0
+PROTOCOL_ERROR = 1
+INTERNAL_ERROR = 2
+FRAME_SIZE_ERROR = 6
+REFUSED_STREAM = 7
+CANCEL = 8
+ENHANCE_YOUR_CALM = 11
+
+#: Streams that a client may have open on an HTTP/2 connection.
+MAX_STREAMS = 100
+#: Bytes of a request body that a client may send on an HTTP/2 stream before the application has received any.
+STREAM_WINDOW = 128 * 1024
+#: The same for all streams of a connection together.
+CONNECTION_WINDOW = 1024 * 1024
+#: Bytes of the head of an HTTP/2 frame.
+FRAME_HEAD_SIZE = 9
+#: Bytes in an HTTP/2 frame, without its head: what every peer takes, and the most that is taken.
+FRAME_LIMIT = 16 * 1024
+#: Fields that say something about an HTTP/1.1 connection and must not be in HTTP/2 (RFC 9113 section 8.2.2).
+CONNECTION_FIELDS = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
+
 #: What goes out behind a head, of a response or of a frame, is copied behind it up to this size, so that both are one
 #: buffer.
 COPY_LIMIT = 16 * 1024

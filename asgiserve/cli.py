@@ -21,7 +21,7 @@ from .config import Config
 from .errors import ConfigError
 from .importer import LoadError
 from .option_kinds import MULTIPLE
-from .options import BY_NAME, COMMAND_OPTIONS, ENV_PREFIX, NOT_YET, OPTIONS, Option, OptionError
+from .options import BY_NAME, COMMAND_OPTIONS, ENV_PREFIX, OPTIONS, Option, OptionError
 from .processes.alone import LoneServer
 from .processes.ending import EXIT_INTERRUPTED, flush_output, serve_and_exit
 from .server import EXIT_STARTUP_FAILED
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 PROG = "asgiserve"
 EXIT_USAGE = 2
 
-KNOWN = {option.name: option for option in (*OPTIONS, *NOT_YET, *COMMAND_OPTIONS)}
+KNOWN = {option.name: option for option in (*OPTIONS, *COMMAND_OPTIONS)}
 _OUTPUT_FULL = (errno.ENOSPC, errno.EIO)
 _COLUMN = 32  # where the help texts begin, less the margin
 
@@ -267,14 +267,10 @@ def build() -> click.Command:
         callback=_version,
         help="Show the versions of the server, its stack and Python.",
     )
-    later = [_parameter(option) for option in NOT_YET]
-    for param in later:
-        if isinstance(param, click.Option):
-            param.hidden = True
     return Command(
         PROG,
         callback=_command,
-        params=[*map(_parameter, (*OPTIONS, *COMMAND_OPTIONS)), *later, version],
+        params=[*map(_parameter, (*OPTIONS, *COMMAND_OPTIONS)), version],
         help="Serve the application APP, given as module:attribute.\n\n"
         f"Defaults are in brackets. Each option can also be set in the environment, as in {ENV_PREFIX}PORT=8080, and"
         " in a file, see --config. The command line wins over the environment, and that over the file.\n\n"

@@ -16,7 +16,7 @@ from . import _stack, importer, loops
 from . import logging as logs
 from .errors import ConfigError
 from .logging import LOGGING_CONFIG
-from .options import BY_NAME, OPTIONS, Option, OptionError, UnknownOption, nearest, take_unserved
+from .options import BY_NAME, OPTIONS, Option, OptionError, UnknownOption, nearest
 from .trust import DEFAULT_PEERS, TrustedPeers
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class Config:
     ssl_ciphers: Optional[str]
     loop: Any
     http: str
+    http2: bool
     ws: str
     ws_max_size: Optional[int]
     ws_max_queue: int
@@ -134,7 +135,6 @@ class Config:
         ssl_context_factory: Optional[Callable[..., SSLContext]] = None,
         **options: Any,
     ) -> None:
-        take_unserved(options)
         for name in options:
             if name not in BY_NAME:
                 close = nearest(name, [*BY_NAME, *_CONFIG_ONLY])
@@ -171,6 +171,8 @@ class Config:
         #: Set by load(): the ASGI application, and the stack that serves it.
         self.loaded_app: Any = None
         self.stack: Any = None
+        #: Set by load_stack(): what serves HTTP/2 connections, where the option asks for it.
+        self.http2_connection: Any = None
 
     def _apply_aliases(self, options: dict[str, Any]) -> None:
         for option in OPTIONS:
@@ -185,7 +187,7 @@ class Config:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is loaded: a worker process loads its own."""
-        loaded = ("tls", "peers", "loaded", "_is_prepared", "loaded_app", "stack")
+        loaded = ("tls", "peers", "loaded", "_is_prepared", "loaded_app", "stack", "http2_connection")
         return {name: value for name, value in self.__dict__.items() if name not in loaded}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -253,9 +255,16 @@ class Config:
             raise OptionError("forwarded_allow_ips", f"{exc} ($FORWARDED_ALLOW_IPS)") from None
 
     def load_stack(self) -> None:
-        """Chooses the HTTP stack. Raises :class:`asgiserve.ConfigError` when the one asked for is not there."""
+        """Chooses the HTTP stack. Raises :class:`asgiserve.ConfigError` when the one asked for is not there, or what
+        HTTP/2 needs."""
         if self.stack is None:
-            self.stack = _stack.load(_stack.resolve_http(self.http))
+            stack = _stack.load(_stack.resolve_http(self.http))
+            if self.http2:
+                try:
+                    self.http2_connection = _stack.http2(stack)
+                except ConfigError as exc:
+                    raise OptionError("http2", str(exc)) from None
+            self.stack = stack
 
     @property
     def is_ssl(self) -> bool:

@@ -37,6 +37,34 @@ class FrameError(Exception):
         self.detail = detail
 
 
+class StreamError(Exception):
+    """The peer's fault on one HTTP/2 stream (RFC 9113 section 5.4.2); the others go on.
+
+    Attributes:
+        code: the error code to reset the stream with.
+        detail: the reason in a few words, for the log.
+    """
+
+    def __init__(self, code: int, detail: str) -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+
+
+class ConnectionFault(Exception):
+    """The peer's fault on an HTTP/2 connection (RFC 9113 section 5.4.1), which ends with it.
+
+    Attributes:
+        code: the error code to end the connection with.
+        detail: the reason in a few words; it goes to the peer and into the log.
+    """
+
+    def __init__(self, code: int, detail: str) -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+
+
 class AppError(RuntimeError):
     """The application's fault: a message that the ASGI specification does not allow in the state it was sent in."""
 

@@ -279,6 +279,13 @@ OPTIONS: tuple[Option, ...] = (
         choices=("auto", "llhttp", "httptools", "h11", "zttp"),
     ),
     Option(
+        "http2",
+        "switch",
+        False,
+        _ENGINE,
+        "Serve HTTP/2 as well, to clients that ask for it in TLS or begin with it without TLS; needs h2.",
+    ),
+    Option(
         "ws",
         "protocol",
         "auto",
@@ -610,21 +617,6 @@ COMMAND_OPTIONS: tuple[Option, ...] = (
         "Load everything, the application too; exit with 0, 2 (configuration) or 3 (application).",
     ),
 )
-
-_NOT_YET = "Not served yet"
-
-#: Options of uvicorn whose effect is still to come, with what ``help`` says. The default is accepted, as it changes
-#: nothing; any other value is refused.
-NOT_YET: tuple[Option, ...] = (Option("http2", "switch", False, _NOT_YET, "HTTP/2"),)
-
-
-def take_unserved(options: dict[str, Any]) -> None:
-    """Takes the options of NOT_YET out of `options`. Raises :class:`OptionError` for one that asks for its effect."""
-    for option in NOT_YET:
-        value = options.pop(option.name, None)
-        if value is not None and option.clean(value) != option.default:
-            raise OptionError(option.name, f"{option.help} is not served yet")
-
 
 BY_NAME: dict[str, Option] = {option.name: option for option in OPTIONS}
 

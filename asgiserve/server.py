@@ -330,6 +330,7 @@ class Server:
         self.state.logs_headers = access_log.needs_headers
         self.state.is_tracing = logger.isEnabledFor(TRACE)
         self.state.lifespan_state = lifespan.state
+        self.state.http2 = config.http2_connection
         if config.proxy_headers:
             self.state.forwarding = ProxyHeaders(config.peers, config.forwarded_headers)
         self.state.tick(loop.time() - self._stood_still, time.time())

@@ -11,7 +11,7 @@ from typing import Any, Mapping, NamedTuple, Optional
 
 from .errors import ConfigError
 from .option_kinds import MULTIPLE
-from .options import COMMAND_OPTIONS, ENV_PREFIX, NOT_YET, OPTIONS, nearest
+from .options import COMMAND_OPTIONS, ENV_PREFIX, OPTIONS, nearest
 
 COMMAND_LINE = "command line"
 UVICORN_PREFIX = "UVICORN_"
@@ -21,7 +21,7 @@ CONFIG_VARIABLE = ENV_PREFIX + "CONFIG"
 NO_OPTIONS = tuple(ENV_PREFIX + word for word in ("EXTENSIONS", "LLHTTP", "E2E", "FUZZ", "HANDOVER"))
 
 _PYPROJECT = "pyproject.toml"
-_KNOWN = {option.name: option for option in (*OPTIONS, *NOT_YET)}
+_KNOWN = {option.name: option for option in OPTIONS}
 
 #: Options that count for nothing beside others of the same source, so that from a stronger source they have to put
 #: those of weaker ones out of the way: a port on the command line wins over a socket in the file.

@@ -189,7 +189,7 @@ def _default_context(config: Config) -> tuple[ssl.SSLContext, Optional[str]]:
         except ssl.SSLError:
             raise OptionError("ssl_ciphers", f"{config.ssl_ciphers!r} names no cipher that OpenSSL has") from None
     if ssl.HAS_ALPN:
-        context.set_alpn_protocols(["http/1.1"])
+        context.set_alpn_protocols(["h2", "http/1.1"] if config.http2 else ["http/1.1"])
     return context, certificate
 
 

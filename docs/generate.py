@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 from itertools import groupby
 
-from asgiserve.options import COMMAND_OPTIONS, NOT_YET, OPTIONS, Option
+from asgiserve.options import COMMAND_OPTIONS, OPTIONS, Option
 
 PAGE = pathlib.Path(__file__).with_name("reference.md")
 
@@ -112,9 +112,6 @@ def page() -> str:
     parts.append("\nThese three are for the command line alone; `--config` is also read from `ASGISERVE_CONFIG`.\n")
     parts.append("\n## Only in Python\n\n| name | value | |\n|---|---|---|\n")
     parts.extend(f"| `{name}` | {value} | {text} |\n" for name, value, text in ONLY_IN_PYTHON)
-    parts.append("\n## Not served yet\n\nThis option of uvicorn is known. The value that changes nothing is taken, any")
-    parts.append(" other is refused.\n\n| name | what is missing |\n|---|---|\n")
-    parts.extend(f"| {name_of(option)} | {option.help} |\n" for option in NOT_YET)
     return "".join(parts)
 
 

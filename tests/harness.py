@@ -58,6 +58,7 @@ class Settings:
         "timeout_body": 60,
         "timeout_write": 60,
         "timeout_request": None,
+        "http2": False,
         "ws": "auto",
         "ws_max_size": 16 * 1024 * 1024,
         "ws_max_queue": 32,
@@ -115,6 +116,8 @@ class Server:
         lines = None if access_log is None else _stack.lines(stack).Lines(LogSink(self, access_log), 1)
         with self.loop.running():
             self.state = stack.ServerState(app, settings, self.loop, lines)
+            if settings.http2:
+                self.state.http2 = _stack.http2(stack)
             if lifespan_state is not None:
                 self.state.lifespan_state = lifespan_state
         self._next_tick = self._started

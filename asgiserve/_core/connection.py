@@ -256,7 +256,8 @@ class HTTPConnection(Responder):
         try:
             self._process_events()
         except ProtocolError as error:
-            self._refuse(error)
+            if error.status != 505 or not self._hand_to_http2():
+                self._refuse(error)
         finally:
             self._is_pumping = False
             self._output.uncork()
@@ -439,6 +440,28 @@ class HTTPConnection(Responder):
         state.connections.discard(self)
         session = WebSocketSession(state, transport, self._output, self._response, handshake)
         session.start(self._peer(), _target(head), self._reader.take_tail(), scope)
+
+    def _hand_to_http2(self) -> bool:
+        """Hand the transport over when the client began with the preface of HTTP/2 (RFC 9113 section 3.3).
+
+        Returns:
+            whether it did, and HTTP/2 is served.
+        """
+        state = self._state
+        # A scope was made for an earlier request. Over TLS, the handshake has decided for HTTP/1.1.
+        if state.http2 is None or self._scope is not None or self._scheme != "http":
+            return False
+        if self._reader.known_line() != ("PRI", "*", "2.0"):
+            return False
+        transport = self._transport
+        self._transport = None
+        self._read_deadline = inf
+        state.connections.discard(self)
+        connection = state.http2(state)
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        connection.data_received(self._reader.take_tail())
+        return True
 
     # -- the responder: called by the cycle
 

@@ -36,6 +36,7 @@ class ServerState:
         is_tracing: whether connections made and lost are logged, at level TRACE.
         forwarding: called with the scope of a request in which a proxy says something about the client, when that
             counts; it changes the scope and returns the client's name for the logs, empty when that stays. Or None.
+        http2: the HTTP2Connection where HTTP/2 is served, or None.
         lifespan_state: what the lifespan put into `scope["state"]`; each request gets a shallow copy.
         connections: the open connections.
         tasks: application tasks that are not done; one can outlive its response.
@@ -57,6 +58,7 @@ class ServerState:
         "logs_headers",
         "is_tracing",
         "forwarding",
+        "http2",
         "lifespan_state",
         "connections",
         "tasks",
@@ -97,6 +99,7 @@ class ServerState:
         self.logs_headers: bool = False
         self.is_tracing: bool = False
         self.forwarding: Any = None
+        self.http2: Any = None
         self.lifespan_state: dict[str, Any] = {}
         self.connections: set[Any] = set()
         self.tasks: set[Any] = set()

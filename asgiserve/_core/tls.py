@@ -1,9 +1,9 @@
 """TLSTransport: TLS between a socket's transport and the protocol that serves it (RFC 8446, RFC 5246).
 
-To the socket's transport it is the protocol; once the handshake is done it makes an HTTPConnection and is its
-transport. It keeps nothing back: what is written is encrypted at once and goes into the buffer below, so that the size
-of that buffer, its high-water mark and the deadlines on it mean the same as without TLS. Either side can end on its
-own, as in TCP. What is served over TLS, and the certificates, are others' business.
+To the socket's transport it is the protocol; once the handshake is done it makes the connection of the protocol that
+was agreed on, and is its transport. It keeps nothing back: what is written is encrypted at once and goes into the
+buffer below, so that the size of that buffer, its high-water mark and the deadlines on it mean the same as without TLS.
+Either side can end on its own, as in TCP. What is served over TLS, and the certificates, are others' business.
 """
 
 import logging
@@ -210,7 +210,11 @@ class TLSTransport:
         self._decrypt = inner.read
         self._encrypt = inner.write
         self._extension = self._served.extension(self._ssl)
-        self._protocol = HTTPConnection(self._state)
+        http2 = self._state.http2
+        if http2 is not None and self._ssl.selected_alpn_protocol() == "h2":
+            self._protocol = http2(self._state)
+        else:
+            self._protocol = HTTPConnection(self._state)
         self._protocol.connection_made(self)
         self._read()
 

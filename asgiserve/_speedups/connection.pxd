@@ -69,6 +69,7 @@ cdef class HTTPConnection(Responder):
     cpdef long long body_left(self) noexcept
     cdef dict _make_scope(self)
     cdef _start_websocket(self, RequestHead head)
+    cdef bint _hand_to_http2(self) except -1
     cdef bint _is_last_response(self) except -1
     cdef _end_request(self)
     cdef _log_head(self, RequestHead head)
@@ -81,6 +82,6 @@ cdef class HTTPConnection(Responder):
     cdef _close(self)
     cdef _linger(self)
 
-cdef _address(address, bint is_server)
+cpdef _address(address, bint is_server)
 cdef str _target(RequestHead head)
 cdef str _quoted(str target)

@@ -16,6 +16,7 @@ cdef class ServerState:
     cdef public bint logs_headers
     cdef public bint is_tracing
     cdef public object forwarding
+    cdef public object http2
     cdef public dict lifespan_state
     cdef public set connections
     cdef public set tasks

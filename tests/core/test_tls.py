@@ -12,6 +12,7 @@ import sys
 import weakref
 from math import inf
 
+import http2_peer
 import pytest
 from fakes import FakeTransport
 from harness import EAGER, Server, Settings, read_responses, receive_body, request, respond, serve
@@ -163,6 +164,57 @@ def test_alpn(connect, certificates):
     context = certificates.client_context()
     context.set_alpn_protocols(["h2", "http/1.1"])
     assert connect(context=context).ssl.selected_alpn_protocol() == "http/1.1"
+
+
+class Inner:
+    """What a client of HTTP/2 needs of its connection: the inside of a TLS Peer."""
+
+    def __init__(self, peer):
+        self.peer = peer
+        self.transport = peer.transport
+
+    def feed(self, data):
+        self.peer.send(data)
+
+    def take_output(self):
+        data = bytes(self.peer.received)
+        del self.peer.received[:]
+        return data
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+@pytest.mark.parametrize("offered", [["h2", "http/1.1"], ["http/1.1", "h2"], ["h2"]])
+def test_http_2(connect, certificates, offered, version):
+    context = certificates.client_context()
+    context.set_alpn_protocols(offered)
+    context.maximum_version = ssl.TLSVersion[version]
+    peer = connect(context=context, tls={"http2": True}, http2=True)
+    assert peer.ssl.selected_alpn_protocol() == "h2"
+    client = http2_peer.Peer(Inner(peer))
+    stream = client.get(http2_peer.fields(scheme="https"))
+    assert (stream.status, stream.body, stream.ended) == (200, b"hello", True)
+    scope = peer.server.scopes[0]
+    assert (scope["http_version"], scope["scheme"]) == ("2", "https")
+    assert scope["extensions"]["tls"]["tls_version"] in (0x0303, 0x0304)
+    client.get(http2_peer.fields(scheme="https"))
+    assert peer.server.scopes[1]["extensions"]["tls"] is not scope["extensions"]["tls"]
+    peer.advance(6)
+    client.read()
+    assert client.code == 0
+    assert peer.ended
+
+
+@pytest.mark.parametrize("offered", [["http/1.1"], ["other"], None])
+def test_http_1_beside_http_2(connect, certificates, offered):
+    context = certificates.client_context()
+    if offered is not None:
+        context.set_alpn_protocols(offered)
+    peer = connect(context=context, tls={"http2": True}, http2=True)
+    assert peer.ssl.selected_alpn_protocol() != "h2"
+    peer.send(GET)
+    assert peer.received.startswith(b"HTTP/1.1 200 OK\r\n")
+    peer.send(http2_peer.PREFACE)
+    assert b"HTTP/1.1 505 " in peer.received
 
 
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])

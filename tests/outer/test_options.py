@@ -45,6 +45,7 @@ SAMPLES = {
     "ssl_ciphers": ("ECDHE+AESGCM", "ECDHE+AESGCM", []),
     "loop": ("asyncio", "asyncio", ["trio"]),
     "http": ("h11", "h11", ["quic"]),
+    "http2": (True, True, []),
     "ws": ("none", "none", ["tungstenite"]),
     "ws_max_size": ("1000", 1000, ["-1", "big", "1.5"]),
     "ws_max_queue": ("8", 8, ["0", "x"]),

@@ -12,8 +12,7 @@ import pytest
 
 from asgiserve import cli, show_config
 from asgiserve.config import Config
-from asgiserve.errors import ConfigError
-from asgiserve.options import BY_NAME, NOT_YET, OPTIONS
+from asgiserve.options import BY_NAME, OPTIONS
 from asgiserve.settings import _parse, gather
 
 APP = """
@@ -146,7 +145,6 @@ def test_the_file_named_in_the_environment(served, monkeypatch):
         ("host = 2020-01-01", r"datetime\.date\(2020, 1, 1\) is not a string \(c\.toml: host\)"),
         ("log-level = 'loud'", r"'loud' is not one of .* \(c\.toml: log-level\)"),
         ("log-level = 'info'\nlog_level = 'info'", r"c\.toml: log_level is there twice, .*"),
-        ("http2 = true", r"HTTP/2 is not served yet \(c\.toml: http2\)"),
         ("port: 1", r"c\.toml is not TOML: .*"),
         ("a = " + "[" * 100000, r"c\.toml is not TOML: .*"),
         ("a\0 = 1", r"c\.toml is not TOML: .*"),
@@ -347,7 +345,6 @@ def test_print_config_without_an_application(run):
 
 def test_print_config_of_what_is_wrong(refused):
     assert refused("--print-config", "--port", "x") == "'x' is not a whole number (--port)"
-    assert refused("--print-config", "--http2") == "HTTP/2 is not served yet (--http2)"
 
 
 def test_print_config_of_what_cannot_be_printed(run):
@@ -462,7 +459,6 @@ def test_completion():
     assert complete(["--ssl-keyfile"], "ke") == ["file,ke"]
     assert complete(["--app-dir"], "") == ["dir,"]
     assert complete(["--config"], "c") == ["file,c"]
-    assert not [line for option in NOT_YET for line in complete([], option.flag)]
 
 
 def test_every_choice_is_completed():
@@ -471,26 +467,3 @@ def test_every_choice_is_completed():
             found = [item.value for item in cli.Value(option).shell_complete(None, None, "")]
             assert found == list(option.choices)
     assert BY_NAME["uds"].kind == "path"
-
-
-# -- what is not served yet
-
-
-def test_what_is_not_served_yet_is_no_option():
-    assert not {option.name for option in NOT_YET} & set(BY_NAME)
-
-
-@pytest.mark.parametrize("option", NOT_YET, ids=lambda option: option.name)
-def test_what_is_not_served_yet(option, refused, served, monkeypatch):
-    wanted = {"switch": True, "texts": ["src"], "int": 4, "seconds": 9}[option.kind]
-    arguments = [option.flag] if wanted is True else [option.flag, "src" if option.kind == "texts" else str(wanted)]
-    said = f"{option.help} is not served yet"
-    assert refused("main:app", *arguments) == f"{said} ({option.flag})"
-    with pytest.raises(ConfigError, match=rf"\A{option.name}: {said}\Z"):
-        Config("main:app", **{option.name: wanted})
-    for nothing in (None, option.default):
-        assert repr(Config("main:app", **{option.name: nothing})) == "Config('main:app')"
-    monkeypatch.setenv("UVICORN_" + option.name.upper(), arguments[-1] if len(arguments) == 2 else "1")
-    assert refused("main:app") == f"{said} (UVICORN_{option.name.upper()})"
-    if option.kind in ("int", "seconds"):
-        assert served("main:app", option.flag, str(option.default)).app == "main:app"

@@ -1,0 +1,718 @@
+"""HTTP2Connection: one HTTP/2 connection, from transport callbacks to streams and back (RFC 9113).
+
+It is the asyncio protocol of a connection: it drives the engine, gives each stream what is its own, and owns what the
+streams have in common: the order in which they send, the windows of the connection, the budget of the client, the
+deadlines without a request, and the end.
+"""
+
+import logging
+from collections import deque
+from math import inf
+from typing import Any, Optional
+
+from h2.events import (
+    DataReceived,
+    RemoteSettingsChanged,
+    RequestReceived,
+    StreamReset,
+    TrailersReceived,
+    WindowUpdated,
+)
+
+from .._consts import (
+    CONNECTION_WINDOW,
+    ENHANCE_YOUR_CALM,
+    FLAG_ACK,
+    FLAG_END_STREAM,
+    FRAME_CONTINUATION,
+    FRAME_DATA,
+    FRAME_GOAWAY,
+    FRAME_HEAD_SIZE,
+    FRAME_LIMIT,
+    FRAME_PING,
+    FRAME_PRIORITY,
+    FRAME_RST_STREAM,
+    FRAME_SETTINGS,
+    FRAME_SIZE_ERROR,
+    FRAME_WINDOW_UPDATE,
+    MAX_STREAMS,
+    NO_ERROR,
+    PROTOCOL_ERROR,
+    REFUSED_STREAM,
+    TRACE,
+)
+from ..errors import ConnectionFault, ProtocolError, StreamError
+from .connection import _address
+from .cycle import HTTPCycle
+from .head import RequestHead
+from .http2_budget import PRICE_FRAME, PRICE_RESET, PRICE_SETTINGS, Budget
+from .http2_engine import HTTP2Engine, goaway, trim_settings
+from .http2_frames import FrameSplitter
+from .http2_request import check_trailers, read_request
+from .http2_response import OwnFields
+from .http2_stream import HTTP2Stream
+from .output import Output
+from .scope import connection_scope, http_scope
+from .state import ServerState
+
+logger = logging.getLogger("asgiserve.error")
+
+#: After a fault of the client its input is dropped for this long, in seconds, so that a reset does not destroy the
+#: GOAWAY that tells it why.
+LINGER_TIME = 2.0
+#: Seconds after which the client is taken to know that the connection ends, if it does not answer.
+GOAWAY_TIME = 1.0
+#: What GOAWAY says while every stream is still taken.
+MAX_STREAM_ID = 2**31 - 1
+#: Pieces of request bodies that wait for applications: each costs memory, however small.
+MAX_PIECES = 16 * 1024
+#: Answers of the engine's own to a client that reads nothing.
+MAX_UNREAD = 256
+_PING = b"goaway!\n"
+
+
+class HTTP2Connection:
+    """One connection. A new one expects connection_made()."""
+
+    __slots__ = (
+        "own_fields",
+        "client_name",
+        "scheme",
+        "has_ended",
+        "_state",
+        "_transport",
+        "_output",
+        "_engine",
+        "_frames",
+        "_budget",
+        "_streams",
+        "_queue",
+        "_starting",
+        "_left",
+        "_tls",
+        "_client",
+        "_server",
+        "_scope",
+        "_is_sending",
+        "_is_going_away",
+        "_last_stream_id",
+        "_client_goes",
+        "_held",
+        "_pieces_held",
+        "_owed",
+        "_unread",
+        "_block_started",
+        "_deadline",
+        "_window_deadline",
+        "_goaway_deadline",
+        "_due",
+    )
+
+    def __init__(self, state: ServerState) -> None:
+        limits = state.limits
+        self.own_fields: OwnFields = OwnFields(state.common)
+        self.client_name: str = ""
+        self.scheme: str = "http"
+        self.has_ended: bool = False  # the client has ended its side
+        self._state: ServerState = state
+        self._transport: Any = None
+        self._output: Output = Output(state)
+        self._engine: Any = HTTP2Engine(limits.header_size, limits.header_fields)
+        self._frames: FrameSplitter = FrameSplitter(self._engine.block_limit)
+        self._budget: Budget = Budget(state.now)
+        self._streams: dict[int, HTTP2Stream] = {}
+        self._queue: Any = deque()  # streams that have something to send, in turn
+        self._starting: list[HTTP2Stream] = []  # whose application is to be run, once the input is worked through
+        self._left: list[Any] = []  # cycles whose stream has ended, and whose application may run on
+        self._tls: Optional[dict[str, Any]] = None  # the ASGI `tls` extension
+        self._client: Any = None
+        self._server: Any = None
+        self._scope: Optional[dict[str, Any]] = None  # what the scopes of all requests have in common
+        self._is_sending: bool = False
+        self._is_going_away: bool = False
+        self._last_stream_id: int = MAX_STREAM_ID  # no stream beyond it is served
+        self._client_goes: bool = False  # it has said GOAWAY
+        self._held: int = 0  # bytes of request bodies that applications have not received
+        self._pieces_held: int = 0
+        self._owed: int = 0  # bytes that are done with, and for which the client has yet to get window
+        self._unread: int = 0  # answers of the engine since the client stopped reading
+        self._block_started: bool = False  # the deadline is that of a header block
+        # Deadlines are in the event loop's time.
+        self._deadline: float = inf
+        self._window_deadline: float = inf
+        self._goaway_deadline: float = inf
+        self._due: float = inf  # the first of all deadlines, those of streams too; or earlier
+
+    # -- transport callbacks
+
+    def connection_made(self, transport: Any) -> None:
+        """The transport is ready; preface and first request are due within the header timeout."""
+        state = self._state
+        self._transport = transport
+        self._output.attach(transport)
+        state.connections.add(self)
+        if transport.get_extra_info("sslcontext") is not None:
+            self.scheme = "https"
+            self._tls = transport.get_extra_info("tls_extension")
+        self._client = _address(transport.get_extra_info("peername"), False)
+        self._server = _address(transport.get_extra_info("sockname"), True)
+        if self._client is not None:
+            self.client_name = f"{self._client[0]}:{self._client[1]}"
+        if state.is_tracing:
+            self._trace("HTTP/2 connection made")
+        self._set_deadline(state.now + state.timeout_headers)
+        if state.stopping:
+            self._output.close()
+        else:
+            self.flush()  # our settings
+
+    def data_received(self, data: bytes) -> None:
+        """Input came."""
+        if self._output.is_closing:
+            return  # lingering
+        frames = self._frames
+        frames.feed(data)
+        self._output.cork()
+        try:
+            while not self._output.is_closing:
+                frame = frames.next_frame()
+                if not frame:
+                    break
+                if frames.kind >= 0:
+                    self._take_frame(frame)
+                else:
+                    self._engine.take(frame)  # the preface
+            self._launch()
+        except ConnectionFault as fault:
+            if fault.code != ENHANCE_YOUR_CALM:
+                self._launch()  # what came before is answered if it can be
+            self._end(fault)
+        finally:
+            self._output.uncork()
+        if not self._output.is_closing:
+            self._watch_input()
+
+    def _launch(self) -> None:
+        """Start the applications for the requests of one read. What of their bodies has come is theirs already, and
+        those that were reset at once never start."""
+        starting = self._starting
+        if not starting:
+            return
+        self._starting = []
+        for stream in starting:
+            if stream.cycle is not None:
+                stream.launch()
+
+    def _watch_input(self) -> None:
+        """See what the client has begun and not completed."""
+        frames = self._frames
+        if frames.kind == FRAME_DATA:
+            stream = self._streams.get(frames.stream_id)
+            if stream is not None:
+                stream.touch()
+        if frames.is_in_block and not self._block_started:
+            self._block_started = True
+            self._set_deadline(self._state.now + self._state.timeout_headers)
+
+    def eof_received(self) -> bool:
+        """The client ended its side: nothing more is to be read, but responses can still be delivered.
+
+        Returns:
+            whether the transport stays open.
+        """
+        self.has_ended = True
+        if self._output.is_closing:
+            return False
+        self._output.flush()  # the transport may close when this returns
+        for stream in list(self._streams.values()):
+            stream.client_ended()
+        return bool(self._streams) and bool(self._transport.can_write_eof())
+
+    def connection_lost(self, error: Optional[Exception]) -> None:
+        """The transport is closed."""
+        if self._state.is_tracing:
+            self._trace("HTTP/2 connection lost")
+        self._state.connections.discard(self)
+        self._output.lose()
+        self._drop_streams()
+        self._frames.drop_input()
+        self._deadline = self._window_deadline = self._goaway_deadline = self._due = inf
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is full."""
+        self._output.pause()
+
+    def resume_writing(self) -> None:
+        """The transport's buffer has room again."""
+        self._unread = 0
+        self._output.resume()
+        if self._output.is_closing:
+            if self._deadline != inf:
+                self._set_deadline(self._state.now + LINGER_TIME)  # it begins when everything has been sent
+        else:
+            self._send_frames()
+
+    # -- for the server
+
+    def shutdown(self) -> None:
+        """Say that the connection ends; it does when the client knows, and behind the last response."""
+        if not self._is_going_away and not self._output.is_closing:
+            self._go_away()
+
+    def disconnect_app(self) -> None:
+        """Tell running applications that the client is gone, so that streams end."""
+        for stream in list(self._streams.values()):
+            if stream.cycle is not None:
+                stream.cycle.disconnect(False)
+
+    def abort(self) -> None:
+        """Reset the connection: what was written and not yet taken is lost."""
+        self._output.reset()
+
+    def is_due(self, now: float) -> bool:
+        """Whether on_tick() has something to do."""
+        return self._due <= now or self._output.deadline <= now
+
+    def on_tick(self, now: float) -> None:
+        """Act on the deadlines that have passed."""
+        output = self._output
+        if output.deadline <= now and output.is_stuck():
+            self._reset_stuck()
+            return
+        self._due = inf
+        if self._goaway_deadline <= now:
+            self._end_goaway()
+        if self._window_deadline <= now:
+            self._window_deadline = inf
+            for stream in self._queue:
+                if stream.has_data():
+                    self._reset_stuck()
+                    return
+        if self._deadline <= now:
+            self._on_deadline()
+        for stream in list(self._streams.values()):
+            if stream.deadline <= now:
+                stream.on_tick(now)
+            else:
+                self.note_deadline(stream.deadline)
+        self.note_deadline(min(self._deadline, self._window_deadline, self._goaway_deadline))
+
+    def _reset_stuck(self) -> None:
+        if not self._output.is_closing:
+            self.log("", "client takes no data for %g s: connection reset", self._state.timeout_write)
+        self._output.reset()
+
+    def _on_deadline(self) -> None:
+        output = self._output
+        self._deadline = inf
+        if output.is_closing:
+            if output.is_held():
+                self._set_deadline(self._state.now + LINGER_TIME)  # the client has not been sent everything yet
+            else:
+                output.close()
+        elif self._block_started:
+            self._end(ConnectionFault(ENHANCE_YOUR_CALM, "request header not received in time"))
+        else:
+            self._say_goodbye()
+
+    def _set_deadline(self, deadline: float) -> None:
+        self._deadline = deadline
+        self.note_deadline(deadline)
+
+    def _set_idle_deadline(self) -> None:
+        """Without a stream, the client has a while to open the next one."""
+        if self._streams:
+            self._deadline = inf
+        elif self._engine.highest_inbound_stream_id:
+            self._set_deadline(self._state.now + self._state.timeout_keep_alive)
+        else:
+            self._set_deadline(self._state.now + self._state.timeout_headers)
+
+    # -- input
+
+    def _take_frame(self, frame: bytes) -> None:
+        """Act on one frame. What it costs is paid first."""
+        frames = self._frames
+        kind = frames.kind
+        if kind == FRAME_GOAWAY:
+            self._take_goaway(frame)
+            return
+        if kind == FRAME_SETTINGS and not frames.flags & FLAG_ACK and frames.stream_id == 0:
+            frame = trim_settings(frame)
+        self._charge(kind, frames.flags)
+        if frames.is_in_block:
+            self._engine.take(frame)  # more of it is to come
+            return
+        if self._block_started:
+            self._block_started = False
+            self._set_idle_deadline()
+        for event in self._engine.take(frame):
+            self._take_event(event)
+        self.flush()
+
+    def _charge(self, kind: int, flags: int) -> None:
+        """Take the price of a frame that costs the client nothing."""
+        frames = self._frames
+        now = self._state.now
+        if kind == FRAME_DATA:
+            if frames.size == 0 and not flags & FLAG_END_STREAM:
+                self._budget.spend(PRICE_FRAME, now, "empty DATA frames")
+            elif frames.stream_id not in self._streams:
+                self._budget.spend(PRICE_FRAME, now, "frames for streams that have ended")
+        elif kind == FRAME_WINDOW_UPDATE:
+            self._budget.count_update()
+        elif kind == FRAME_RST_STREAM:
+            self._check_reset(frames.stream_id)
+        elif kind == FRAME_SETTINGS:
+            if not flags & FLAG_ACK:
+                self._budget.spend(PRICE_SETTINGS, now, "SETTINGS frames")
+                self._count_unread()
+        elif kind == FRAME_PING:
+            self._budget.spend(PRICE_FRAME, now, "PING frames")
+            if not flags & FLAG_ACK:
+                self._count_unread()
+            elif self._goaway_deadline != inf:
+                self._end_goaway()
+        elif kind == FRAME_PRIORITY or kind > FRAME_CONTINUATION:
+            self._budget.spend(PRICE_FRAME, now, "frames without effect")
+
+    def _check_reset(self, stream_id: int) -> None:
+        if stream_id == 0 or stream_id % 2 == 0 or stream_id > self._engine.highest_inbound_stream_id:
+            raise ConnectionFault(PROTOCOL_ERROR, "RST_STREAM for a stream that was not opened")
+        self._budget.spend(PRICE_RESET, self._state.now, "streams reset")
+
+    def _count_unread(self) -> None:
+        """An answer is about to be written: not without end to a client that does not read."""
+        if self._output.is_paused:
+            self._unread += 1
+            if self._unread > MAX_UNREAD:
+                raise ConnectionFault(ENHANCE_YOUR_CALM, "answers to control frames are not read")
+
+    def _take_event(self, event: Any) -> None:
+        kind = type(event)
+        if kind is RequestReceived:
+            self._take_request(event.stream_id, event.stream_ended is not None)
+        elif kind is DataReceived:
+            self._take_data(event)
+        elif kind is WindowUpdated:
+            self._take_window(event.stream_id)
+        elif kind is TrailersReceived:
+            self._take_trailers(event.stream_id)
+        elif kind is StreamReset:
+            stream = self._streams.get(event.stream_id)
+            if stream is not None:
+                stream.lose()
+        elif kind is RemoteSettingsChanged:
+            for stream in list(self._streams.values()):
+                if stream.has_data():
+                    self.queue(stream)
+
+    def _take_request(self, stream_id: int, ended: bool) -> None:
+        state = self._state
+        engine = self._engine
+        fields = engine.decoder.fields
+        engine.decoder.fields = ()
+        self._budget.explain_updates()
+        if stream_id > self._last_stream_id or self._is_full():
+            engine.reset(stream_id, REFUSED_STREAM)
+            self._budget.spend(PRICE_RESET, state.now, "streams refused")
+            return
+        head = RequestHead()
+        refusal: Optional[ProtocolError] = None
+        try:
+            read_request(fields, ended, head, state.limits)
+        except StreamError as error:
+            self._count_fault(stream_id, "", error)
+            engine.reset(stream_id, error.code)
+            return
+        except ProtocolError as error:
+            refusal = error
+        else:
+            state.total_requests += 1
+            if 0 <= state.limit_concurrency <= state.active:
+                refusal = ProtocolError(503, "too many requests at the moment")
+        stream = HTTP2Stream(self, engine, state, stream_id, head, ended)
+        self._streams[stream_id] = stream
+        self._deadline = inf
+        if refusal is None:
+            stream.begin()
+            self._starting.append(stream)
+            if state.stopping and not self._is_going_away:
+                self._go_away()
+        else:
+            stream.refuse(refusal)
+
+    def make_scope(self, head: RequestHead) -> "dict[str, Any]":
+        """Return the ASGI scope of a request."""
+        state = self._state
+        if self._scope is None:
+            self._scope = connection_scope(self.scheme, self._client, self._server, state.root_path, None)
+            self._scope["http_version"] = "2"
+            self._scope["extensions"] = False  # no file can be sent without a copy
+        scope = http_scope(head, self._scope, state.root_path, state.lifespan_state)
+        if self._tls is not None:
+            scope["extensions"]["tls"] = self._tls.copy()
+        return scope
+
+    def _is_full(self) -> bool:
+        """Whether there are as many streams as there may be, or applications that their streams have left alone."""
+        if len(self._streams) >= MAX_STREAMS:
+            return True
+        if len(self._left) >= MAX_STREAMS:
+            self._left = [cycle for cycle in self._left if cycle.task is not None]
+        return len(self._left) >= MAX_STREAMS
+
+    def _take_data(self, event: Any) -> None:
+        size = event.flow_controlled_length
+        stream = self._streams.get(event.stream_id)
+        if stream is None:
+            self.credit(size)
+            return
+        data = event.data
+        try:
+            stream.add_data(bytes(data), size - len(data), event.stream_ended is not None)
+        except StreamError as error:
+            self.credit(size)
+            self._reset(stream, error)
+        except ProtocolError as error:
+            self.credit(size)
+            stream.refuse(error)
+
+    def _take_trailers(self, stream_id: int) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        try:
+            fields = self._engine.decoder.fields
+            self._engine.decoder.fields = ()
+            check_trailers(fields)
+            stream.end_request()
+        except StreamError as error:
+            self._reset(stream, error)
+
+    def _reset(self, stream: HTTP2Stream, error: StreamError) -> None:
+        self._count_fault(stream.id, stream.name, error)
+        stream.reset(error.code)
+
+    def _count_fault(self, stream_id: int, name: str, error: StreamError) -> None:
+        self._budget.spend(PRICE_RESET, self._state.now, "malformed requests")
+        self.log(name, "HTTP/2 stream %d reset: %s", stream_id, error.detail)
+
+    def _take_goaway(self, frame: bytes) -> None:
+        """The client opens no more streams; those that are open go on."""
+        if len(frame) < FRAME_HEAD_SIZE + 8:
+            raise ConnectionFault(FRAME_SIZE_ERROR, "GOAWAY frame too short")
+        if self._frames.stream_id:
+            raise ConnectionFault(PROTOCOL_ERROR, "GOAWAY for a stream")
+        self._budget.spend(PRICE_FRAME, self._state.now, "GOAWAY frames")
+        code = int.from_bytes(frame[FRAME_HEAD_SIZE + 4 : FRAME_HEAD_SIZE + 8], "big")
+        if code != NO_ERROR and not self._client_goes:
+            said = frame[FRAME_HEAD_SIZE + 8 : FRAME_HEAD_SIZE + 136].decode("ascii", "replace")
+            self.log("", "client ends the HTTP/2 connection: error %d %r", code, said)
+        self._client_goes = True
+        if not self._streams:
+            self._say_goodbye()
+
+    # -- for the streams: what comes in
+
+    def hold(self, size: int) -> None:
+        """A piece of a body waits for an application.
+
+        Raises:
+            ConnectionFault: there are too many.
+        """
+        self._held += size
+        self._pieces_held += 1
+        if self._pieces_held > MAX_PIECES:
+            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many small DATA frames")
+
+    def release(self, size: int, pieces: int) -> None:
+        """Pieces of a body wait no more."""
+        had_room = self.has_room()
+        self._held -= size
+        self._pieces_held -= pieces
+        if not had_room and self.has_room():
+            for stream in list(self._streams.values()):
+                stream.rearm()
+
+    def has_room(self) -> bool:
+        """Whether the window of the connection lets the client send."""
+        return self._held < CONNECTION_WINDOW // 2
+
+    def credit(self, size: int) -> None:
+        """Give the client window for bytes that are done with; not for each few of them."""
+        self._owed += size
+        if self._owed >= CONNECTION_WINDOW // 4 and not self._output.is_closing:
+            self._engine.increment_flow_control_window(self._owed)
+            self._owed = 0
+            self.flush()
+
+    # -- for the streams: what goes out
+
+    def flush(self) -> None:
+        """Write what the engine has."""
+        data = self._engine.data_to_send()
+        if data:
+            self._output.write(data)
+
+    def queue(self, stream: HTTP2Stream) -> None:
+        """Let a stream send what it has, in turn with the others."""
+        if not stream.is_queued:
+            stream.is_queued = True
+            self._queue.append(stream)
+        self._send_frames()
+
+    def _send_frames(self) -> None:
+        """Let each stream send a frame in turn, as far as the windows and the transport allow."""
+        if self._is_sending:
+            return
+        self._is_sending = True
+        output = self._output
+        is_corked = output.is_corked
+        if not is_corked:
+            output.cork()
+        try:
+            self.flush()
+            while self._queue and not output.is_paused and not output.is_closing:
+                if not self._send_frame():
+                    break
+        finally:
+            self._is_sending = False
+            if not is_corked:
+                output.uncork()
+
+    def _send_frame(self) -> bool:
+        """Let the first stream send a frame; False when the window of the connection is used up."""
+        engine = self._engine
+        queue = self._queue
+        stream: HTTP2Stream = queue[0]
+        if not stream.has_data():  # it was reset
+            queue.popleft()
+            stream.is_queued = False
+            return True
+        window = engine.outbound_flow_control_window
+        if window <= 0:
+            if self._window_deadline == inf:
+                self._window_deadline = self._state.now + self._state.timeout_write
+                self.note_deadline(self._window_deadline)
+            return False
+        queue.popleft()
+        window = min(window, engine.local_flow_control_window(stream.id), engine.max_outbound_frame_size, FRAME_LIMIT)
+        if window > 0:
+            stream.send_frame(window)
+            self._budget.explain_updates()
+            self.flush()
+            if stream.has_data():
+                queue.append(stream)
+                return True
+        else:
+            stream.block()
+        stream.is_queued = False
+        stream.after_frames()
+        return True
+
+    def _take_window(self, stream_id: int) -> None:
+        """The client has opened a window."""
+        if stream_id == 0:
+            self._window_deadline = inf
+            self._send_frames()
+            return
+        stream = self._streams.get(stream_id)
+        if stream is not None and stream.has_data():
+            self.queue(stream)
+
+    # -- for the streams: the rest
+
+    def note_deadline(self, deadline: float) -> None:
+        """Something is due then."""
+        if deadline < self._due:
+            self._due = deadline
+
+    def leave(self, cycle: HTTPCycle) -> None:
+        """The client has left the stream of a cycle; the application may run on."""
+        if cycle.task is not None:
+            self._left.append(cycle)
+
+    def forget(self, stream: HTTP2Stream) -> None:
+        """A stream has ended."""
+        self._streams.pop(stream.id, None)
+        if self._streams or self._output.is_closing:
+            return
+        if self._left:
+            self._left = [cycle for cycle in self._left if cycle.task is not None]
+        if self._client_goes or self.has_ended:
+            self._say_goodbye()
+        elif self._is_going_away:
+            if self._goaway_deadline == inf:
+                self._say_goodbye()
+        elif self._state.stopping:
+            self._go_away()
+        else:
+            self._set_idle_deadline()
+
+    def log(self, name: str, message: str, *args: Any) -> None:
+        """Log a fault of the client; `name` is what a proxy calls it, or empty."""
+        peer = name or self._peer()
+        logger.warning("%s - " + message, peer, *args, extra={"client": peer})
+
+    def _trace(self, message: str) -> None:
+        peer = self._peer()
+        logger.log(TRACE, "%s - %s", peer, message, extra={"client": peer})
+
+    def _peer(self) -> str:
+        """The client's name in the error log."""
+        if self.client_name:
+            return self.client_name
+        return "unix" if self._server is not None and self._server[1] is None else "unknown"
+
+    # -- the end
+
+    def _go_away(self) -> None:
+        """Say that the connection ends. What the client sends before it knows is still served (section 6.8)."""
+        self._is_going_away = True
+        self._output.write(goaway(MAX_STREAM_ID, NO_ERROR, ""))
+        self._engine.ping(_PING)
+        self.flush()
+        self._goaway_deadline = self._state.now + GOAWAY_TIME
+        self.note_deadline(self._goaway_deadline)
+
+    def _end_goaway(self) -> None:
+        """The client knows: what it sends from now on, it need not have sent."""
+        self._goaway_deadline = inf
+        self._last_stream_id = self._engine.highest_inbound_stream_id
+        if not self._streams:
+            self._say_goodbye()
+        elif not self._output.is_closing:
+            self._output.write(goaway(self._last_stream_id, NO_ERROR, ""))
+
+    def _say_goodbye(self) -> None:
+        """Close a connection without a stream when what was written has left."""
+        if not self._output.is_closing:
+            self._output.write(goaway(self._engine.highest_inbound_stream_id, NO_ERROR, ""))
+            self._deadline = inf
+            self._output.close()
+
+    def _end(self, fault: ConnectionFault) -> None:
+        """End the connection for a fault of the client, and tell it and the log why."""
+        output = self._output
+        if output.is_closing:
+            return
+        self.log("", "HTTP/2 connection ended: %s", fault.detail)
+        output.write(goaway(self._engine.highest_inbound_stream_id, fault.code, fault.detail))
+        self._linger()
+        self._drop_streams()
+
+    def _linger(self) -> None:
+        """End our side, then drop what the client still sends until it ends too, for a bounded time."""
+        output = self._output
+        self._frames.drop_input()
+        if self.has_ended or not output.end():
+            output.close()
+        else:
+            self._set_deadline(self._state.now + LINGER_TIME)
+
+    def _drop_streams(self) -> None:
+        for stream in list(self._streams.values()):
+            stream.lose()
+        self._queue.clear()
+        self._starting = []
