@@ -588,8 +588,10 @@ def test_a_reset_while_something_waits(world, connect, is_paused):
         protocol.transport.pause_reading()
     reset(peer)
     world.loop.turn_until(lambda: protocol.is_lost)
-    assert protocol.events == ["connection_made", "pause_writing", "connection_lost"] or is_paused is False
-    assert isinstance(protocol.error, ConnectionError) or not is_paused
+    assert protocol.names[:2] == ["connection_made", "pause_writing"]
+    assert protocol.names[2:] in (["connection_lost"], ["eof_received", "connection_lost"])
+    if is_paused:  # otherwise a UNIX socket may show the end before anything is sent
+        assert isinstance(protocol.error, ConnectionError)
     assert protocol.transport.get_write_buffer_size() == 0
     assert not world.loop.is_ready()
 
@@ -621,7 +623,6 @@ def test_nothing_may_wait(world):
     protocol = Recorder()
     peer = world.pair(protocol)
     data = write_until_full(protocol)
-    assert "pause_writing" not in protocol.names or protocol.transport.get_write_buffer_size() > 64 * KIB
     protocol.transport.set_write_buffer_limits(0)
     assert protocol.names[-1] == "pause_writing"
     sizes = []
@@ -974,18 +975,16 @@ def test_a_socket_object_is_closed_with_the_connection(world):
 def test_a_descriptor_that_somebody_else_has_closed(world):
     """Nothing to be done about it, but whoever looks for the reason is to know."""
     protocol, other = Recorder(), Recorder()
+    world.pair(other)
     fd, _ = world.ends()
     world.begin(fd, protocol)
     os.close(fd)
     protocol.transport.abort()
-    world.pair(other)
     other.transport.abort()
-    protocol.transport.abort()
-    world.loop.settle()
+    world.loop.run_until_idle()
     assert protocol.is_lost
     assert other.is_lost
-    reported = world.errors()
-    assert [error["message"] for error in reported] in (["a connection could not be closed"], [])
+    assert [error["message"] for error in world.errors()] == ["a connection could not be closed"]
 
 
 def test_what_cannot_be_watched(world, tmp_path):
