@@ -89,7 +89,9 @@ class ResponseWriter:
         self._encoder.start(status, headers, self._common)
         self.status = status
         self.headers = headers
-        self._has_no_body = status == 204 or status == 304 or (self._head is not None and is_text(self._head.method, "HEAD"))
+        self._has_no_body = (
+            status == 204 or status == 304 or (self._head is not None and is_text(self._head.method, "HEAD"))
+        )
         self._trailers = [] if wants_trailers else None
         self.is_head_held = True
 

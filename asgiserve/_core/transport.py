@@ -13,9 +13,19 @@ from contextvars import copy_context
 from typing import Any, Optional
 
 from .flow import raise_soon
-from .poller import HAS_POLLER, READABLE, WRITABLE, Poller, accept, local_address, receive, receive_into
+from .poller import (
+    HAS_POLLER,
+    READABLE,
+    WRITABLE,
+    Poller,
+    accept,
+    local_address,
+    receive,
+    receive_into,
+    send_last,
+    send_pieces,
+)
 from .poller import send as send_bytes
-from .poller import send_last, send_pieces
 
 #: Bytes that one read brings at the most.
 READ_SIZE = 256 * 1024

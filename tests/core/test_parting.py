@@ -1,4 +1,4 @@
-"""The last bytes of a connection and its end: one packet where the compiled build can send one, and never less than all."""
+"""The last bytes of a connection and its end: one packet where the compiled build can send one, never less than all."""
 
 from __future__ import annotations
 
