@@ -93,10 +93,11 @@ def receive_into(fd: int, buffer: Any) -> int:
     """
     if not len(buffer):
         raise ValueError("an empty buffer to read into")
-    try:
-        return os.readv(fd, [buffer])
-    except (BlockingIOError, InterruptedError):
+    data = receive(fd, len(buffer))  # not all Pythons have os.readv()
+    if data is None:
         return -1
+    memoryview(buffer)[: len(data)] = data
+    return len(data)
 
 
 def send(fd: int, data: bytes) -> int:
@@ -126,10 +127,7 @@ def send_pieces(fd: int, pieces: "list[bytes]", start: int) -> int:
     Raises:
         OSError: the connection has failed.
     """
-    try:
-        return os.writev(fd, [memoryview(pieces[0])[start:], *pieces[1:64]])
-    except (BlockingIOError, InterruptedError):
-        return 0
+    return send(fd, b"".join([memoryview(pieces[0])[start:], *pieces[1:64]]))  # nor os.writev()
 
 
 def accept(listener: socket.socket) -> "tuple[int, Any]":
@@ -154,4 +152,5 @@ def local_address(fd: int, family: int) -> Any:
     try:
         return borrowed.getsockname()
     finally:
+        borrowed.setblocking(False)  # PyPy's has made it one that does
         borrowed.detach()
