@@ -18,7 +18,7 @@ APPLICATION = "the application"
 
 #: In the order in which a request meets them, with what is in them.
 PARTS = {
-    LOOP: "uvloop with libuv: waiting for sockets, reading, writing, calling back",
+    LOOP: "uvloop with libuv, and transports of our own: waiting for sockets, reading, writing, calling back",
     CONNECTION: "what becomes of the bytes; order, deadlines, keep-alive",
     PARSER: "llhttp, header fields, the rules of RFC 9112",
     SCOPE: "the dictionary that the application gets",
@@ -50,6 +50,8 @@ _MODULES = {
     "output": RESPONSE,
     "wire": RESPONSE,
     "loop": LOOP,
+    "transport": LOOP,
+    "poller": LOOP,
 }
 _PACKAGES = ("_speedups", "uvloop", "lib-dynload")
 
