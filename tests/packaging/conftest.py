@@ -129,11 +129,21 @@ def is_binary(path: Path) -> bool:
     return path.suffix in (".so", ".pyd")
 
 
+def needs(module: str) -> None:
+    """Skips where a module is not installed.
+
+    It is not imported here: builds run in processes of their own, and setuptools puts itself in distutils' place, which
+    fails in a process where another test has loaded distutils.
+    """
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed")
+
+
 @pytest.fixture
 def project(tmp_path, llhttp_dir):
     if not (ROOT / "setup.py").is_file():
         pytest.skip("not in a source tree")
-    pytest.importorskip("setuptools")
+    needs("setuptools")
     return Project(tmp_path / "project", llhttp_dir)
 
 
@@ -142,6 +152,6 @@ def compiler():
     """Skips where nothing can be compiled."""
     if sys.implementation.name != "cpython":
         pytest.skip("only CPython has a compiled stack")
-    pytest.importorskip("Cython")
+    needs("Cython")
     if os.environ.get("ASGISERVE_EXTENSIONS") != "require" and not shutil.which("cc"):
         pytest.skip("no C compiler")
