@@ -216,6 +216,7 @@ INTERNAL_ERROR = 2
 FRAME_SIZE_ERROR = 6
 REFUSED_STREAM = 7
 CANCEL = 8
+COMPRESSION_ERROR = 9
 ENHANCE_YOUR_CALM = 11
 
 #: Streams that a client may have open on an HTTP/2 connection.
