@@ -1,7 +1,7 @@
-"""BlockDecoder and BlockEncoder over hpack: header compression (RFC 7541). The pure twin of `_speedups/headerblock.pyx`.
+"""BlockDecoder and BlockEncoder over hpack: header compression. The pure twin of `_speedups/headerblock.pyx`.
 
 What is malformed whatever the tables hold is found here, before hpack sees it: releases of hpack differ in the
-integers that they take, and none counts the updates of the table's size.
+integers that they take, and none counts the updates of the table's size. They differ in what they encode, too.
 """
 
 from typing import Any, Optional
@@ -71,7 +71,7 @@ class BlockEncoder:
     __slots__ = ("_encoder", "_smallest", "_last")
 
     def __init__(self) -> None:
-        self._encoder: Encoder = Encoder()
+        self._encoder: _FieldEncoder = _FieldEncoder()
         self._smallest: Optional[int] = None
         self._last: int = TABLE_SIZE
 
@@ -101,6 +101,21 @@ class BlockEncoder:
                 self._encoder.header_table_size = self._last
             self._smallest = None
         return bytes(self._encoder.encode(checked))
+
+
+class _FieldEncoder(Encoder):
+    """hpack's encoder, which before 4.2 did not find a field without a value in its tables."""
+
+    __slots__ = ()
+
+    def add(self, to_add: "tuple[bytes, bytes]", sensitive: bool, huffman: bool = False) -> bytes:
+        """Return a field as it goes out, and put it into the table if it belongs there."""
+        if not to_add[1]:
+            match = self.header_table.search(*to_add)
+            if match is not None and match[2] is not None:
+                index = match[0]  # at most 189
+                return bytes((0x80 | index,)) if index < 0x7F else bytes((0xFF, index - 0x7F))
+        return super().add(to_add, sensitive, huffman)
 
 
 def _check_field(field: Any) -> "tuple[bytes, bytes]":
