@@ -85,8 +85,8 @@ def frame(kind: int, flags: int = 0, stream_id: int = 0, content: bytes = b"") -
     return len(content).to_bytes(3, "big") + bytes([kind, flags]) + stream_id.to_bytes(4, "big") + content
 
 
-def good(stream_id):
-    return frame(HEADERS, END_HEADERS, stream_id, OK) + frame(DATA, END_STREAM, stream_id, BODY)
+def good(stream_id, status=OK):
+    return frame(HEADERS, END_HEADERS, stream_id, status) + frame(DATA, END_STREAM, stream_id, BODY)
 
 
 def goaway(last_id, error=0):
@@ -215,6 +215,7 @@ def test_silent_connections_stay_until_they_are_told(tmp_path):
     "answer",
     [
         pytest.param(good, id="one frame"),
+        pytest.param(lambda n: good(n, b"\x08\x03200"), id="literal status"),
         pytest.param(lambda n: frame(PING, content=b"12345678") + good(n), id="ping"),
         pytest.param(lambda n: frame(UNKNOWN, 255, n, b"?") + good(n), id="unknown frame"),
         pytest.param(
@@ -256,7 +257,8 @@ def test_goaway_leaves_requests_to_the_next_connection(tmp_path):
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda n: good(n).replace(OK, NOT_FOUND), "wrong answer: the status is not 200"),
+        (lambda n: good(n, NOT_FOUND), "wrong answer: the status is not 200"),
+        (lambda n: good(n, b"\x08\x03201"), "wrong answer: the status is not 200"),
         (lambda n: good(n).replace(b"World", b"Wurld"), "wrong answer: other content"),
         (lambda n: frame(HEADERS, END_HEADERS | END_STREAM, n, OK), "wrong answer: a body of 0 bytes"),
         (lambda n: good(n)[:10] + frame(DATA, 0, n, b"!") + good(n)[10:], "wrong answer: other content"),
@@ -303,7 +305,7 @@ def test_later_requests_refer_to_the_first_one():
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda n: good(n).replace(OK, NOT_FOUND), "wrong answer: status 404"),
+        (lambda n: good(n, NOT_FOUND), "wrong answer: status 404"),
         (lambda n: good(n).replace(b"World", b"Wurld"), "wrong answer: 13 bytes of body are not the expected ones"),
         (lambda n: frame(RST_STREAM, 0, n, bytes(4)), "wrong answer: <StreamReset"),
         (lambda n: goaway(n), "wrong answer: <ConnectionTerminated"),
