@@ -7,6 +7,11 @@
 
 #include "response.h"
 
+/* On a connection. After a few more than these, hypercorn ends it, and after 4096 uvicorn does, both without an answer to
+ * requests that are under way; as a limit of servers it is common. */
+#ifndef REQUESTS_EACH
+#define REQUESTS_EACH 1000
+#endif
 #define FRAME_HEAD 9
 #define FRAME_LIMIT 16384 /* bytes of content, unless a client allows more */
 #define PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -29,7 +34,7 @@ struct http2 {
     uint32_t next_id;
     uint32_t in_flight;
     uint32_t taken;      /* bytes of DATA that the server has no new credit for */
-    uint8_t is_ending;   /* the server takes no more requests */
+    uint8_t is_ending;   /* there are no more requests on this connection */
     uint8_t was_checked; /* whether the body of the last response was compared */
     size_t out_size, part_size;
     uint8_t *out;                           /* what is not sent yet */
@@ -99,6 +104,7 @@ static void put_request(struct http2 *h)
     *stream = (struct stream){.id = h->next_id};
     h->next_id += 2;
     h->in_flight++;
+    h->is_ending = h->next_id > 2 * REQUESTS_EACH;
 }
 
 /* Splits a file of two HEADERS frames. */

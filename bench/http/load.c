@@ -15,7 +15,8 @@
  * a build with -DWITH_TLS.
  *
  * A connection ends behind a response if that says so, or the request does; over HTTP/2, behind the last of those that
- * GOAWAY leaves. A new one takes its place. This side closes it once the response is there, as most clients do.
+ * GOAWAY leaves, or of REQUESTS_EACH. A new one takes its place. This side closes it once the response is there, as most
+ * clients do.
  *
  * Under load this never sleeps: it asks epoll again and again. A thread that sleeps has to be woken by the server's
  * writes, and how dear that is depends on the machine and not on the server.

@@ -105,12 +105,12 @@ def _bare(loop: str) -> Arguments:
 
 
 SERVERS = [
-    Server("asgiserve", "asgiserve", _asgiserve("llhttp", "uvloop"), asgiserve_probe("compiled", "uvloop")),
+    Server("asgiserve", "asgiserve", _asgiserve("llhttp", "uvloop"), asgiserve_probe("compiled", "uvloop", "h2")),
     Server(
         "asgiserve-pure",
         "asgiserve pure",
         _asgiserve("h11", "uvloop"),
-        asgiserve_probe("pure", "uvloop"),
+        asgiserve_probe("pure", "uvloop", "h2"),
         rival="uvicorn-h11",
     ),
     Server(
@@ -146,7 +146,7 @@ SERVERS = [
     ),
     Server("granian", "granian", _granian, package_probe("granian", "uvloop")),
     Server("hypercorn", "hypercorn", _hypercorn, package_probe("hypercorn", "h2", "h11", "uvloop")),
-    Server("gunicorn", "gunicorn asgi", _gunicorn, package_probe("gunicorn", "gunicorn_h1c", "uvloop")),
+    Server("gunicorn", "gunicorn asgi", _gunicorn, package_probe("gunicorn", "gunicorn_h1c", "h2", "uvloop")),
     Server("fastpysgi", "fastpysgi", _fastpysgi, package_probe("fastpysgi"), lacks=frozenset({"access_log", "http2"})),
     Server("socketify", "socketify", _socketify, package_probe("socketify"), lacks=frozenset({"access_log", "http2"})),
     Server("bare", "bare uvloop, no parsing", _bare("uvloop"), package_probe("uvloop"), canned=True),

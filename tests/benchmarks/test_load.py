@@ -95,13 +95,14 @@ def goaway(last_id, error=0):
 
 class Http2Server(Server):
     """Answers each request with the bytes that are made of the id of its stream, if need be one by one; closes at None.
-    ``seen`` are the types and flags of all frames."""
+    ``seen`` are the types and flags of all frames, ``most`` is the highest id of a stream."""
 
     def __init__(self, answer, piece=1 << 20, settings=b""):
         self.answer = answer
         self.piece = piece
         self.settings = settings
         self.seen = set()
+        self.most = 0
         super().__init__()
 
     def _serve(self, sock):
@@ -112,7 +113,9 @@ class Http2Server(Server):
                 while head := reader.read(9):
                     reader.read(int.from_bytes(head[:3], "big"))
                     self.seen.add((head[3], head[4]))
-                    answer = self.answer(int.from_bytes(head[5:], "big")) if head[3] == HEADERS else b""
+                    stream_id = int.from_bytes(head[5:], "big")
+                    self.most = max(self.most, stream_id)
+                    answer = self.answer(stream_id) if head[3] == HEADERS else b""
                     if answer is None:
                         return
                     for start in range(0, len(answer), self.piece):
@@ -125,11 +128,12 @@ def load_http2(server, tmp_path, **options):
     return load(server, tmp_path, mode="http2", request=http2.requests(HTTP2), depth=4, **options)
 
 
-def load(server, tmp_path, mode="flat", request=REQUEST, body=BODY, depth=1, rate=0, seconds=0.05):
+def load(server, tmp_path, mode="flat", request=REQUEST, body=BODY, depth=1, rate=0, seconds=0.05, flags=()):
     cpu = min(os.sched_getaffinity(0))
     (tmp_path / "request").write_bytes(request)
     (tmp_path / "body").write_bytes(body)
-    command = [program(SOURCE, "load"), mode, str(server.port), "3", str(depth), str(rate), "0.02", str(seconds)]
+    name = "-".join(["load", *flags])
+    command = [program(SOURCE, name, *flags), mode, str(server.port), "3", str(depth), str(rate), "0.02", str(seconds)]
     try:
         return run([*command, str(tmp_path / "request"), str(tmp_path / "body"), ""], cpu, 30)
     finally:
@@ -231,9 +235,7 @@ def test_silent_connections_stay_until_they_are_told(tmp_path):
 )
 def test_right_answers_over_http2_are_counted(answer, piece, tmp_path):
     server = Http2Server(answer, piece)
-    seen = load_http2(server, tmp_path)
-    assert seen["requests"] > 0
-    assert seen["reopened"] == 0
+    assert load_http2(server, tmp_path)["requests"] > 0
     assert (SETTINGS, ACK) in server.seen
     assert ((PING, ACK) in server.seen) == (b"12345678" in answer(1))
 
@@ -252,6 +254,14 @@ def test_goaway_leaves_requests_to_the_next_connection(tmp_path):
     assert seen["requests"] > 0
     assert seen["reopened"] > 0
     assert server.accepted > 3
+
+
+def test_a_connection_makes_so_many_requests_over_http2(tmp_path):
+    server = Http2Server(good)
+    seen = load_http2(server, tmp_path, seconds=0.5, flags=("-DREQUESTS_EACH=6",))
+    assert seen["requests"] > 0
+    assert seen["reopened"] > 0
+    assert server.most == 11
 
 
 @pytest.mark.parametrize(
