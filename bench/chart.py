@@ -7,11 +7,12 @@ white and from dark pages alike, and every server has a shape of its own besides
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Callable, Optional
 from xml.sax.saxutils import escape
 
-from .page import ordered
+from .page import NONE
 from .rounds import Cell, Results, Row, ratio
 
 Table = list[tuple[str, dict[str, float]]]
@@ -78,11 +79,17 @@ class Mark:
     color: str
 
 
-def costs(results: Results, titles: dict[str, str], marks: list[Mark], baseline: str) -> Table:
-    """The CPU per piece of work of the marked servers relative to one of them, row by row."""
+def costs(
+    results: Results, titles: dict[str, str], marks: list[Mark], baseline: str, others: Mapping[str, str] = NONE
+) -> Table:
+    """The CPU per piece of work of the marked servers relative to one of them, row by row.
+
+    :param others: the baselines of rows that have one of their own.
+    """
     table: Table = []
-    for title, row in ordered(results, titles):
-        found = {mark.name: 1 / times for mark in marks for times in [ratio(row, mark.name, baseline)] if times}
+    for name, title in titles.items():
+        row, base = results.get(name, {}), others.get(name, baseline)
+        found = {mark.name: 1 / times for mark in marks for times in [ratio(row, mark.name, base)] if times}
         if len(found) > 1:
             table.append((title, found))
     return table

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Optional
 
@@ -20,6 +21,8 @@ IDLE_NOTE = f"\\* the server used less than {IDLE:.0%} of its core, so this rate
 FAILED = "**failed**"
 
 Lines = list[str]
+# The baselines of rows that have one of their own, where there are none.
+NONE: Mapping[str, str] = {}
 
 _PORT = re.compile(r"(127\.0\.0\.1:|--port )0\b")
 
@@ -120,13 +123,18 @@ def rate_table(unit: str, results: Results, titles: dict[str, str], labels: dict
     return lines
 
 
-def verdict(target: Optional[float], own: Optional[float], failed: bool) -> str:
-    """A promise and whether it was kept; only the promise where nothing was measured."""
+def verdict(workload: Any, row: Row, labels: dict[str, str], own: str, baseline: str) -> str:
+    """What was promised of a row, and whether it was kept; only the promise where nothing was measured."""
+    target = workload.target
     if target is None:
         return "-"
-    if own is None and not failed:
-        return f"{target:g}"
-    return f"{target:g} met" if own is not None and own >= target else f"{target:g} **missed**"
+    if isinstance(target, str):  # a server
+        words, least, reached = labels[target], 1.0, ratio(row, own, target)
+    else:
+        words, least, reached = f"{target:g}", target, ratio(row, own, baseline)
+    if reached is None and not row.get(own, Cell()).failure:
+        return words
+    return f"{words} met" if reached is not None and reached >= least else f"{words} **missed**"
 
 
 def capacity_table(
@@ -136,13 +144,15 @@ def capacity_table(
     shown: list[str],
     own: str,
     baseline: str,
+    others: Mapping[str, str] = NONE,
 ) -> Lines:
     """Work per CPU second relative to the baseline, with what was promised of it.
 
     :param workloads: those that are measured in this way.
-    :return: nothing without the baseline.
+    :param others: the baselines of rows that have one of their own; the row says which.
+    :return: nothing without a baseline.
     """
-    if baseline not in shown:
+    if not {others.get(name, baseline) for name in results} & set(shown):
         return []
     rows = []
     for workload in workloads:
@@ -150,9 +160,10 @@ def capacity_table(
         if row is None:
             continue
         failed = {name for name, cell in row.items() if cell.failure}
-        promise = verdict(workload.target, ratio(row, own, baseline), own in failed)
-        cells = [FAILED if name in failed else number(ratio(row, name, baseline)) for name in shown]
-        rows.append([workload.title, promise, *cells])
+        base = others.get(workload.name, baseline)
+        title = workload.title if base == baseline else f"{workload.title} ({labels[base]} = 1)"
+        cells = [FAILED if name in failed else number(ratio(row, name, base)) for name in shown]
+        rows.append([title, verdict(workload, row, labels, own, base), *cells])
     return table([f"capacity, {labels[baseline]} = 1", "promise", *(labels[name] for name in shown)], rows)
 
 
@@ -197,7 +208,9 @@ def about_lines(about: dict[str, Any], shown: list[str], labels: dict[str, str])
     return [*lines, "", *(f"- not measured: {labels[name]}: {reason}" for name, reason in about["skipped"].items()), ""]
 
 
-def as_json(about: dict[str, Any], results: Results, workloads: list[Any], baseline: str) -> str:
+def as_json(
+    about: dict[str, Any], results: Results, workloads: list[Any], baseline: str, others: Mapping[str, str] = NONE
+) -> str:
     """The environment and every sample, for machines. A sample's ``cost`` is what its row is about."""
     rows = {
         workload.name: {
@@ -211,7 +224,7 @@ def as_json(about: dict[str, Any], results: Results, workloads: list[Any], basel
                     "failure": cell.failure,
                     "cost": cell.median("cost"),
                     "spread": cell.spread(),
-                    "capacity": ratio(results[workload.name], name, baseline),
+                    "capacity": ratio(results[workload.name], name, others.get(workload.name, baseline)),
                     "samples": [{**asdict(sample), "cost": sample.cost} for sample in cell.samples],
                 }
                 for name, cell in results[workload.name].items()

@@ -3,23 +3,27 @@
  * usage: load MODE PORT CONNECTIONS DEPTH RATE WARM_UP SECONDS REQUEST BODY PIDS [AUTHORITY]
  *
  * MODE is one of
- *   flat  every connection sends DEPTH requests at once, again when all are answered
- *   rate  RATE requests per second, whatever the server does; see run_rate()
- *   idle  every connection makes one request and is silent then, until stdin ends
- *   held  the same, with responses of which only the beginning comes
+ *   flat   every connection sends DEPTH requests at once, again when all are answered
+ *   http2  every connection has DEPTH requests under way, each on its stream: one that is answered is followed by another
+ *   rate   RATE requests per second, whatever the server does; see run_rate()
+ *   idle   every connection makes one request and is silent then, until stdin ends
+ *   held   the same, with responses of which only the beginning comes
  *
- * REQUEST is a file with one request, BODY one with the body that must come back, with status 200. PIDS are the
- * processes of the server, comma-separated, whose CPU time is read. With AUTHORITY, a file, the connections are TLS 1.3
- * and the certificate is checked; this needs a build with -DWITH_TLS.
+ * REQUEST is a file with one request (for HTTP/2 with two HEADERS frames: the first one of a connection, and all others),
+ * BODY one with the body that must come back, with status 200. PIDS are the processes of the server, comma-separated,
+ * whose CPU time is read. With AUTHORITY, a file, the connections are TLS 1.3 and the certificate is checked; this needs
+ * a build with -DWITH_TLS.
  *
- * A connection ends behind a response if that says so, or the request does; a new one takes its place. This side closes
- * it once the response is there, as most clients do.
+ * A connection ends behind a response if that says so, or the request does; over HTTP/2, behind the last of those that
+ * GOAWAY leaves, or of REQUESTS_EACH. A new one takes its place. This side closes it once the response is there, as most
+ * clients do.
  *
  * Under load this never sleeps: it asks epoll again and again. A thread that sleeps has to be woken by the server's
  * writes, and how dear that is depends on the machine and not on the server.
  *
  * It prints JSON, one object per line; a line that starts with "error:" says what went wrong.
  */
+#include "http2.h"
 #include "response.h"
 #ifdef WITH_TLS
 #include <openssl/err.h>
@@ -45,12 +49,13 @@ struct connection {
     size_t out;       /* bytes that are not sent yet; what is sent are copies of the request */
     uint64_t scheduled, answered; /* at a fixed rate */
     struct response response;
+    struct http2 *http2;
 #ifdef WITH_TLS
     SSL *tls;
 #endif
 };
 
-static int mode, port, count, depth, poller, has_tls, asks_to_close;
+static int mode, port, count, depth, poller, has_tls, is_http2, asks_to_close;
 static double rate, warm_up, seconds;
 static const char *pids;
 static struct connection *all;
@@ -88,6 +93,8 @@ static void connect_it(struct connection *c)
     c->response.phase = HEAD;
     c->response.text_size = 0;
     c->response.is_last = 0;
+    if (is_http2)
+        c->http2 = begin_http2(c->http2);
     watch(c, EPOLL_CTL_ADD, 1);
 }
 
@@ -134,13 +141,13 @@ static ssize_t put(struct connection *c, const uint8_t *from, size_t size)
     return n;
 }
 
-static ssize_t get(struct connection *c, size_t size, int flags)
+static ssize_t get(struct connection *c, uint8_t *to, size_t size, int flags)
 {
 #ifdef WITH_TLS
     if (c->tls)
-        return tls_result(c, SSL_read(c->tls, input, (int)size));
+        return tls_result(c, SSL_read(c->tls, to, (int)size));
 #endif
-    ssize_t n = recv(c->fd, input, size, flags);
+    ssize_t n = recv(c->fd, to, size, flags);
     if (n < 0 && errno == ECONNRESET && c->response.is_last)
         return 0;
     if (n < 0 && errno != EAGAIN)
@@ -148,20 +155,27 @@ static ssize_t get(struct connection *c, size_t size, int flags)
     return n;
 }
 
+/* Sends what can be sent now, and says how much that is. */
+static size_t send_some(struct connection *c, const uint8_t *from, size_t size)
+{
+    size_t sent = 0;
+    for (ssize_t n; sent < size && (n = put(c, from + sent, size - sent)) > 0;)
+        sent += (size_t)n;
+    if (c->armed != (sent < size))
+        watch(c, EPOLL_CTL_MOD, sent < size);
+    return sent;
+}
+
 static void flush_out(struct connection *c)
 {
-    size_t total = request_size * (size_t)depth;
-    while (c->out) {
-        ssize_t n = put(c, requests + total - c->out, c->out);
-        if (n <= 0) {
-            if (!c->armed)
-                watch(c, EPOLL_CTL_MOD, 1);
-            return;
-        }
-        c->out -= (size_t)n;
+    struct http2 *h = c->http2;
+    if (!h) {
+        c->out -= send_some(c, requests + request_size * (size_t)depth - c->out, c->out);
+        return;
     }
-    if (c->armed)
-        watch(c, EPOLL_CTL_MOD, 0);
+    size_t sent = send_some(c, h->out, h->out_size);
+    h->out_size -= sent;
+    memmove(h->out, h->out + sent, h->out_size);
 }
 
 /* -- what to send, and when a response is whole */
@@ -173,10 +187,27 @@ static void ask(struct connection *c)
     flush_out(c);
 }
 
+/* Sends a request for each one that was answered, and what else is due, in one write. */
+static void fill_streams(struct connection *c)
+{
+    struct http2 *h = c->http2;
+    while (sending && !h->is_ending && h->in_flight < most_streams)
+        put_request(h);
+    c->waiting = h->in_flight;
+    if (h->out_size)
+        flush_out(c);
+}
+
 /* Sends requests if the connection is free and there is reason to. */
 static void fill(struct connection *c)
 {
-    if (c->state != OPEN || c->waiting || c->response.is_last)
+    if (c->state != OPEN)
+        return;
+    if (is_http2) {
+        fill_streams(c);
+        return;
+    }
+    if (c->waiting || c->response.is_last)
         return;
     if (mode == RATE ? c->scheduled > c->answered : mode == FLAT && sending)
         ask(c);
@@ -200,9 +231,15 @@ static void answered(struct connection *c)
     }
 }
 
+/* Whether the body of a response that begins now is compared. */
+static int is_compared(void)
+{
+    return !in_window || received % CHECK_EVERY == 0;
+}
+
 static void begun(struct connection *c)
 {
-    c->response.is_checked = !in_window || received % CHECK_EVERY == 0;
+    c->response.is_checked = (uint8_t)is_compared();
     c->response.is_last |= (uint8_t)asks_to_close;
     if (mode == HELD) {
         opening--;
@@ -234,6 +271,24 @@ static void data_in(struct connection *c, size_t n)
     }
 }
 
+/* Takes frames from the start of the input, and keeps the beginning of the last one for the next time. */
+static void frames_in(struct connection *c, size_t n)
+{
+    struct http2 *h = c->http2;
+    size_t used = 0;
+    int event;
+    for (size_t size; (size = take_frame(h, input + used, n - used, is_compared(), &event)); used += size)
+        if (event == WHOLE) {
+            received++;
+            compared += h->was_checked;
+        }
+    h->part_size = n - used;
+    memcpy(h->part, input + used, h->part_size);
+    c->response.is_last = h->is_ending;
+    if (h->is_ending && !h->in_flight)
+        c->state = ENDING;
+}
+
 /* -- the life of a connection */
 
 static void ended(struct connection *c)
@@ -251,12 +306,33 @@ static void ended(struct connection *c)
     lost++;
 }
 
+/* Takes all that is there before it sends: over TLS, several records can hold what came in one write. */
+static void frames_readable(struct connection *c)
+{
+    ssize_t n;
+    do {
+        size_t before = c->http2->part_size;
+        memcpy(input, c->http2->part, before);
+        n = get(c, input + before, INPUT_SIZE - before, 0);
+        if (n > 0)
+            frames_in(c, before + (size_t)n);
+    } while (has_tls && n > 0 && c->state == OPEN);
+    if (!n || c->state == ENDING)
+        ended(c);
+    else
+        fill(c);
+}
+
 static void readable(struct connection *c)
 {
+    if (is_http2) {
+        frames_readable(c);
+        return;
+    }
     do {
         struct response *r = &c->response;
         int drops = r->phase == BODY && !r->is_checked && r->left > DROP_SIZE && !has_tls;
-        ssize_t n = get(c, drops ? (size_t)r->left : INPUT_SIZE, drops ? MSG_TRUNC : 0);
+        ssize_t n = get(c, input, drops ? (size_t)r->left : INPUT_SIZE, drops ? MSG_TRUNC : 0);
         if (n < 0)
             return;
         if (n == 0) {
@@ -294,8 +370,14 @@ static void connected(struct connection *c)
 #ifdef WITH_TLS
 static void shake(struct connection *c)
 {
-    if (tls_result(c, SSL_connect(c->tls)) > 0)
-        connected(c);
+    const uint8_t *chosen;
+    unsigned size;
+    if (tls_result(c, SSL_connect(c->tls)) <= 0)
+        return;
+    SSL_get0_alpn_selected(c->tls, &chosen, &size);
+    if (is_http2 && (size != 2 || memcmp(chosen, "h2", 2)))
+        fail("the server does not choose HTTP/2");
+    connected(c);
 }
 #endif
 
@@ -495,6 +577,8 @@ static void prepare_tls(const char *authority)
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
     if (SSL_CTX_load_verify_locations(context, authority, NULL) != 1)
         fail("%s: %s", authority, ERR_error_string(ERR_get_error(), NULL));
+    if (is_http2)
+        SSL_CTX_set_alpn_protos(context, (const uint8_t *)"\2h2", 3);
 #else
     fail("%s: built without TLS", authority);
 #endif
@@ -503,7 +587,8 @@ static void prepare_tls(const char *authority)
 static void arguments(char **v)
 {
     static const char *modes[] = {"flat", "rate", "idle", "held"};
-    for (mode = 0; mode < 4 && strcmp(v[1], modes[mode]);)
+    is_http2 = !strcmp(v[1], "http2");
+    for (mode = 0; mode < 4 && !is_http2 && strcmp(v[1], modes[mode]);)
         mode++;
     port = atoi(v[2]);
     count = atoi(v[3]);
@@ -520,7 +605,9 @@ static void arguments(char **v)
         fail("arguments that make no sense");
     if (!requests || !all)
         fail("no memory");
-    asks_to_close = memmem(request, request_size, CLOSE, strlen(CLOSE)) != NULL;
+    if (is_http2)
+        prepare_http2(request, request_size, (uint32_t)depth);
+    asks_to_close = !is_http2 && memmem(request, request_size, CLOSE, strlen(CLOSE)) != NULL;
     for (int i = 0; i < depth; i++)
         memcpy(requests + (size_t)i * request_size, request, request_size);
 }

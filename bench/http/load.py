@@ -11,6 +11,7 @@ from typing import BinaryIO, cast
 
 from .. import scratch
 from ..process import ServerFailed, ServerProcess
+from . import http2
 from .certificate import certificate
 from .workloads import Workload
 
@@ -37,6 +38,8 @@ def _connect(workload: Workload, port: int) -> socket.socket:
         return sock
     context = ssl.create_default_context(cafile=certificate().authority)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
+    if workload.http2:
+        context.set_alpn_protocols(["h2"])
     return context.wrap_socket(sock, server_hostname="127.0.0.1")
 
 
@@ -48,6 +51,9 @@ def check(workload: Workload, port: int) -> None:
     rounds = 1 if workload.close or workload.kind == "held" else 2
     try:
         with _connect(workload, port) as sock:
+            if workload.http2:
+                http2.check(workload, sock)
+                return
             shared = cast(socket.socket, _OneFile(sock))
             for _ in range(rounds):
                 sock.sendall(workload.request * workload.depth)
@@ -84,8 +90,9 @@ def _program(workload: Workload) -> str:
 
 def command(workload: Workload, process: ServerProcess, warm_up: float, seconds: float) -> list[str]:
     """The command line of the load generator."""
-    made = [_program(workload), workload.kind, str(process.port), str(workload.connections), str(workload.depth)]
+    mode, request = ("http2", http2.requests(workload)) if workload.http2 else (workload.kind, workload.request)
+    made = [_program(workload), mode, str(process.port), str(workload.connections), str(workload.depth)]
     made += [str(workload.rate), str(warm_up), str(seconds)]
-    made += [scratch.write("request", workload.request), scratch.write("body", workload.expected)]
+    made += [scratch.write("request", request), scratch.write("body", workload.expected)]
     made += [",".join(map(str, process.pids()))]
     return [*made, certificate().authority] if workload.tls else made

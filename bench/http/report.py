@@ -17,23 +17,25 @@ from ..page import (
 )
 from ..rounds import Results
 from .promises import ahead_lines, promise_lines
-from .servers import BASELINE, SERVERS
+from .servers import BASELINE, HTTP2_BASELINE, SERVERS
 from .tables import latency_table, log_lines, memory_table
 from .workloads import WORKLOADS
 
 LABELS = {server.name: server.label for server in SERVERS}
 FLAT = [workload for workload in WORKLOADS if workload.kind == "flat"]
 TITLES = {workload.name: workload.title for workload in FLAT}
+OTHER_BASELINES = {workload.name: HTTP2_BASELINE for workload in FLAT if workload.http2}
 ALL_TITLES = {workload.name: workload.title for workload in WORKLOADS}
 
 INTRODUCTION = """\
 # HTTP servers under load
 
-*Capacity* is work per CPU second of the server: higher is better, uvicorn with httptools and uvloop is 1. Each server
-runs alone, one worker pinned to one core, the load generator on another, where it never sleeps. CPU time is that of the
-server and its children, user and system, over the measured window. Figures are medians over the rounds; ± is half of
-the distance between the cheapest and the dearest round. Every server had to answer correctly before, during and after
-the load; every response was read to its end and many were compared.
+*Capacity* is work per CPU second of the server: higher is better, uvicorn with httptools and uvloop is 1, or over
+HTTP/2, which httptools does not speak, uvicorn with zttp. Each server runs alone, one worker pinned to one core, the
+load generator on another, where it never sleeps. CPU time is that of the server and its children, user and system, over
+the measured window. Figures are medians over the rounds; ± is half of the distance between the cheapest and the dearest
+round. Every server had to answer correctly before, during and after the load; every response was read to its end and
+many were compared. A *promise* is the least capacity of asgiserve, or a server that it is not to be dearer than.
 """
 
 MARKS = [
@@ -68,16 +70,17 @@ OTHERS = (
 
 def _pictures(results: Results) -> dict[str, tuple[str, str]]:
     """What follows the report's name, to title and SVG text of every picture that there is something for."""
-    flat = chart.costs(results, TITLES, MARKS, BASELINE)
+    flat = chart.costs(results, TITLES, MARKS, BASELINE, OTHER_BASELINES)
     found = [(title, chart.medians(results.get(row, {}), name, MARKS, BASELINE)) for title, row, name in OTHERS]
     others = [(title, values) for title, values in found if len(values) > 1]
+    zttp = " (HTTP/2: zttp)" if OTHER_BASELINES.keys() & results.keys() else ""
     made = {
-        "": ("CPU per request relative to uvicorn", "Server CPU per request", flat),
-        "-more": ("Latency, memory and start relative to uvicorn", "Latency, memory and start", others),
+        "": ("CPU per request relative to uvicorn", "Server CPU per request", zttp, flat),
+        "-more": ("Latency, memory and start relative to uvicorn", "Latency, memory and start", "", others),
     }
     pictures = {}
-    for name, (title, heading, table) in made.items():
-        text = chart.svg(title, f"{heading}, uvicorn with httptools = 1, further left is better", table, MARKS)
+    for name, (title, heading, note, table) in made.items():
+        text = chart.svg(title, f"{heading}, uvicorn with httptools{note} = 1, further left is better", table, MARKS)
         if text is not None:
             pictures[name] = (title, text)
     return pictures
@@ -94,7 +97,7 @@ def markdown(about: dict[str, Any], results: Results, name: str, pictures: dict[
     lines = [INTRODUCTION, *_picture_lines(pictures, "", name)]
     if flat:
         loaded = columns(flat, SERVERS)
-        lines += capacity_table(flat, FLAT, LABELS, loaded, chart.OWN, BASELINE)
+        lines += capacity_table(flat, FLAT, LABELS, loaded, chart.OWN, BASELINE, OTHER_BASELINES)
         lines += log_lines(flat, loaded, LABELS)
     lines += promise_lines(results)
     lines += ahead_lines(results, LABELS, [*((title, row, "cost") for row, title in TITLES.items()), *OTHERS])
@@ -116,5 +119,5 @@ def report(about: dict[str, Any], results: Results, name: str) -> dict[str, str]
     pictures = _pictures(results)
     files = {f"{name}{part}.svg": text for part, (_, text) in pictures.items()}
     files[f"{name}.md"] = markdown(about, results, name, pictures)
-    files[f"{name}.json"] = as_json(about, results, WORKLOADS, BASELINE)
+    files[f"{name}.json"] = as_json(about, results, WORKLOADS, BASELINE, OTHER_BASELINES)
     return files

@@ -13,6 +13,9 @@ from .certificate import certificate
 from .workloads import Workload
 
 BASELINE = "uvicorn"
+#: The baseline of the rows over HTTP/2, which uvicorn speaks with zttp only.
+HTTP2_BASELINE = "uvicorn-zttp"
+NO_HTTP2 = frozenset({"http2"})
 
 # Longer than any row keeps silent connections.
 KEEP = "60"
@@ -32,6 +35,8 @@ def _ssl_options(workload: Workload) -> list[str]:
 def _uvicorn(http: str, loop: str, module: str = "uvicorn") -> Arguments:
     def arguments(workload: Workload, port: int) -> list[str]:
         options = ["--http", http, "--loop", loop, _log(workload), *_ssl_options(workload)]
+        if workload.http2:
+            options.append("--http2")
         if workload.is_silent:
             options += ["--timeout-keep-alive", KEEP]
         return ["-m", module, workload.app, "--port", str(port), *options]
@@ -44,7 +49,8 @@ def _asgiserve(http: str, loop: str) -> Arguments:
 
 
 def _granian(workload: Workload, port: int) -> list[str]:
-    options = ["--workers", "1", "--runtime-threads", "1", "--http", "1", "--loop", "uvloop", _log(workload)]
+    version = "2" if workload.http2 else "1"
+    options = ["--workers", "1", "--runtime-threads", "1", "--http", version, "--loop", "uvloop", _log(workload)]
     if workload.tls:
         options += ["--ssl-certificate", certificate().certificate, "--ssl-keyfile", certificate().key]
     if workload.is_silent:
@@ -70,6 +76,9 @@ def _gunicorn(workload: Workload, port: int) -> list[str]:
         options += ["--access-logfile", "-"]
     if workload.tls:
         options += ["--certfile", certificate().certificate, "--keyfile", certificate().key]
+    if workload.http2:
+        options += ["--http-protocols", "h2,h1"]
+        options += [] if workload.tls else ["--http2-cleartext", "prior-knowledge"]
     if workload.is_silent:
         options += ["--keep-alive", KEEP, "--worker-connections", CONNECTIONS]
     return ["-m", "gunicorn", workload.app, *options]
@@ -96,12 +105,12 @@ def _bare(loop: str) -> Arguments:
 
 
 SERVERS = [
-    Server("asgiserve", "asgiserve", _asgiserve("llhttp", "uvloop"), asgiserve_probe("compiled", "uvloop")),
+    Server("asgiserve", "asgiserve", _asgiserve("llhttp", "uvloop"), asgiserve_probe("compiled", "uvloop", "h2")),
     Server(
         "asgiserve-pure",
         "asgiserve pure",
         _asgiserve("h11", "uvloop"),
-        asgiserve_probe("pure", "uvloop"),
+        asgiserve_probe("pure", "uvloop", "h2"),
         rival="uvicorn-h11",
     ),
     Server(
@@ -113,22 +122,33 @@ SERVERS = [
         optional=True,
     ),
     Server(
-        BASELINE, "uvicorn httptools", _uvicorn("httptools", "uvloop"), package_probe("uvicorn", "httptools", "uvloop")
+        BASELINE,
+        "uvicorn httptools",
+        _uvicorn("httptools", "uvloop"),
+        package_probe("uvicorn", "httptools", "uvloop"),
+        lacks=NO_HTTP2,
     ),
-    Server("uvicorn-zttp", "uvicorn zttp", _uvicorn("zttp", "uvloop"), package_probe("uvicorn", "zttp", "uvloop")),
-    Server("uvicorn-h11", "uvicorn h11", _uvicorn("h11", "uvloop"), package_probe("uvicorn", "h11", "uvloop")),
+    Server(HTTP2_BASELINE, "uvicorn zttp", _uvicorn("zttp", "uvloop"), package_probe("uvicorn", "zttp", "uvloop")),
+    Server(
+        "uvicorn-h11",
+        "uvicorn h11",
+        _uvicorn("h11", "uvloop"),
+        package_probe("uvicorn", "h11", "uvloop"),
+        lacks=NO_HTTP2,
+    ),
     Server(
         "uvicorn-h11-asyncio",
         "uvicorn h11, asyncio",
         _uvicorn("h11", "asyncio"),
         package_probe("uvicorn", "h11"),
+        lacks=NO_HTTP2,
         optional=True,
     ),
     Server("granian", "granian", _granian, package_probe("granian", "uvloop")),
-    Server("hypercorn", "hypercorn", _hypercorn, package_probe("hypercorn", "h11", "uvloop")),
-    Server("gunicorn", "gunicorn asgi", _gunicorn, package_probe("gunicorn", "gunicorn_h1c", "uvloop")),
-    Server("fastpysgi", "fastpysgi", _fastpysgi, package_probe("fastpysgi"), lacks=frozenset({"access_log"})),
-    Server("socketify", "socketify", _socketify, package_probe("socketify"), lacks=frozenset({"access_log"})),
+    Server("hypercorn", "hypercorn", _hypercorn, package_probe("hypercorn", "h2", "h11", "uvloop")),
+    Server("gunicorn", "gunicorn asgi", _gunicorn, package_probe("gunicorn", "gunicorn_h1c", "h2", "uvloop")),
+    Server("fastpysgi", "fastpysgi", _fastpysgi, package_probe("fastpysgi"), lacks=frozenset({"access_log", "http2"})),
+    Server("socketify", "socketify", _socketify, package_probe("socketify"), lacks=frozenset({"access_log", "http2"})),
     Server("bare", "bare uvloop, no parsing", _bare("uvloop"), package_probe("uvloop"), canned=True),
     Server(
         "bare-asyncio",
@@ -162,6 +182,7 @@ SERVERS = [
         _uvicorn("h11", "asyncio"),
         package_probe("uvicorn", "h11"),
         pypy=True,
+        lacks=NO_HTTP2,
         warm_up=6.0,
     ),
 ]

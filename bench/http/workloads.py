@@ -6,11 +6,13 @@ A new row of the comparison is one entry here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Union
 
 from . import apps
 
 Headers = tuple[tuple[str, str], ...]
+
+AUTHORITY = "bench.example"
 
 BROWSER_HEADERS: Headers = (
     ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0"),
@@ -35,13 +37,17 @@ BROWSER_HEADERS: Headers = (
 )
 
 
+CLIENT_HEADERS: Headers = (("User-Agent", "curl/8.14.1"), ("Accept", "*/*"))
+
+
 @dataclass(frozen=True)
 class Workload:
     """One row.
 
     ``app`` is ``module:attribute``; ``expected`` the exact response body; ``target`` the least capacity relative to
-    uvicorn (httptools, uvloop) that asgiserve promises. ``depth`` requests are written at once. ``canned`` rows can
-    also be answered by a server that does not parse. ``tls`` rows are HTTPS with TLS 1.3.
+    uvicorn (httptools, uvloop) that asgiserve promises, or the server that it promises not to be dearer than. ``depth``
+    requests are written at once. ``canned`` rows can also be answered by a server that does not parse. ``tls`` rows are
+    HTTPS with TLS 1.3. ``http2`` rows are HTTP/2, on connections with ``depth`` streams at a time; there is no body.
 
     ``kind`` is what is measured: *flat*, under all the load that the server takes; *rate*, at ``rate`` requests per
     second; *idle*, the memory of connections that have made a request; *held*, that of requests whose response has
@@ -52,7 +58,7 @@ class Workload:
     title: str
     app: str
     expected: bytes
-    target: Optional[float] = None
+    target: Optional[Union[float, str]] = None
     kind: str = "flat"
     method: str = "GET"
     path: str = "/"
@@ -64,6 +70,7 @@ class Workload:
     close: bool = False
     canned: bool = False
     tls: bool = False
+    http2: bool = False
     rate: int = 0
 
     @property
@@ -73,8 +80,8 @@ class Workload:
 
     @property
     def request(self) -> bytes:
-        """The bytes of one request, the same for the check and for the load generator."""
-        lines = [f"{self.method} {self.path} HTTP/1.1", "Host: bench.example"]
+        """The bytes of one request over HTTP/1.1, the same for the check and for the load generator."""
+        lines = [f"{self.method} {self.path} HTTP/1.1", f"Host: {AUTHORITY}"]
         lines += [f"{name}: {value}" for name, value in self.headers]
         if self.body:
             lines.append(f"Content-Length: {len(self.body)}")
@@ -129,6 +136,29 @@ WORKLOADS = [
         path="/items/42?q=shoes",
     ),
     Workload("tls", "plaintext over TLS 1.3", _app("plaintext"), apps.TEXT, 2.0, canned=True, tls=True),
+    Workload(
+        "http2",
+        "plaintext, HTTP/2",
+        _app("plaintext"),
+        apps.TEXT,
+        "granian",
+        headers=CLIENT_HEADERS,
+        depth=8,
+        connections=16,
+        http2=True,
+    ),
+    Workload(
+        "http2-tls",
+        "plaintext, HTTP/2 over TLS 1.3",
+        _app("plaintext"),
+        apps.TEXT,
+        "granian",
+        headers=CLIENT_HEADERS,
+        depth=8,
+        connections=16,
+        tls=True,
+        http2=True,
+    ),
     Workload("logged", "plaintext, access log on", _app("plaintext"), apps.TEXT, 5.0, access_log=True),
     Workload(
         "connect",

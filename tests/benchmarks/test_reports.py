@@ -53,6 +53,28 @@ def test_capacities_are_medians_relative_to_the_baseline():
     assert "| plaintext, keep-alive | 3 **missed** | 2.57 | 1.00 |" in text
 
 
+def test_rows_over_http2_have_a_baseline_of_their_own():
+    row = {"asgiserve": flat(20), "uvicorn-zttp": flat(30), "granian": flat(25), "uvicorn": Cell()}
+    files = report(ABOUT, {"http2": row}, "http")
+    assert "| plaintext, HTTP/2 (uvicorn zttp = 1) | granian met | 1.50 | - | 1.00 | 1.20 |" in files["http.md"]
+    assert "httptools (HTTP/2: zttp) = 1" in files["http.svg"]
+    assert json.loads(files["http.json"])["rows"]["http2"]["servers"]["granian"]["capacity"] == 1.2
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "promise"),
+    [
+        (flat(20), flat(20), "granian met"),
+        (flat(20), flat(19), "granian **missed**"),
+        (Cell(failure="died"), flat(19), "granian **missed**"),
+        (flat(20), Cell(failure="died"), "granian"),
+    ],
+)
+def test_a_promise_to_be_ahead_of_a_server(own, other, promise):
+    text = page({"http2": {"asgiserve": own, "uvicorn-zttp": flat(30), "granian": other}})
+    assert f"| plaintext, HTTP/2 (uvicorn zttp = 1) | {promise} |" in text
+
+
 def test_a_server_that_failed_has_no_figures():
     text = page({"plaintext": {"asgiserve": Cell(failure="died: boom"), "uvicorn": flat(18)}})
     assert "| plaintext, keep-alive | 3 **missed** | **failed** | 1.00 |" in text
@@ -133,6 +155,9 @@ def test_servers_take_only_rows_that_they_can_do():
     assert not servers["bare"].handles(rows["post-1k"])
     assert not servers["epoll"].handles(rows["tls"])
     assert not servers["fastpysgi"].handles(rows["logged"])
+    assert servers["uvicorn-zttp"].handles(rows["http2-tls"])
+    assert not servers["uvicorn"].handles(rows["http2"])
+    assert not servers["bare"].handles(rows["http2"])
 
 
 def test_the_whole_comparison_fits_in_its_time():
@@ -140,4 +165,4 @@ def test_the_whole_comparison_fits_in_its_time():
     chosen = {server.name: (server, "python") for server in COMPARISON.servers if server.name in wanted_servers}
     plan = COMPARISON.plan
     assert isinstance(plan, Plan)
-    assert minutes(COMPARISON, COMPARISON.workloads, chosen, plan) <= 25
+    assert minutes(COMPARISON, COMPARISON.workloads, chosen, plan) <= 26
