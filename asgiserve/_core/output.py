@@ -18,6 +18,8 @@ if sys.platform != "win32":
 
 #: Bytes that are collected while input is processed before they go to the transport.
 CORK_LIMIT = 64 * 1024
+#: Bytes behind a head that are not copied behind it, where the transport cannot gather: another call costs less.
+JOIN_LIMIT = 64 * 1024
 #: `struct linger`: on, for no time.
 _LINGER_NOT = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
@@ -141,7 +143,7 @@ class Output(Deferred):
             self.flush()
 
     def write_pair(self, first: bytes, second: bytes) -> None:
-        """Write both, one behind the other, without joining them where the transport can do that."""
+        """Write both, one behind the other, without joining them where the transport can do that or they are large."""
         if self.is_closing or self._is_dead():
             return
         self.flush()
@@ -149,6 +151,9 @@ class Output(Deferred):
             self._unwritten += len(first) + len(second)
         if self._gathers:
             self._transport.writelines([first, second])
+        elif len(second) > JOIN_LIMIT:
+            self._transport.write(first)
+            self._transport.write(second)
         else:
             self._transport.write(first + second)
 
