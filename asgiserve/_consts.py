@@ -99,7 +99,8 @@ COMMON_FIELDS = (
 )
 
 #: Common fields whose values come again and again and are no secret: the compiled parser hands out one shared pair of
-#: name and value while it meets the same one. Nothing here identifies or authorises a person.
+#: name and value while it meets the same one, and over HTTP/2 it is not judged again. Nothing here identifies or
+#: authorises a person.
 REPEATED_FIELDS = frozenset(
     (b"host", b"connection", b"te", b"accept", b"accept-charset", b"accept-encoding", b"accept-language")
     + (b"cache-control", b"content-type", b"dnt", b"keep-alive", b"origin", b"pragma", b"priority", b"sec-ch-ua")
@@ -199,6 +200,7 @@ FRAME_HEADERS = 1
 FRAME_PRIORITY = 2
 FRAME_RST_STREAM = 3
 FRAME_SETTINGS = 4
+FRAME_PUSH_PROMISE = 5
 FRAME_PING = 6
 FRAME_GOAWAY = 7
 FRAME_WINDOW_UPDATE = 8
@@ -208,11 +210,24 @@ FRAME_CONTINUATION = 9
 FLAG_ACK = 0x1
 FLAG_END_STREAM = 0x1
 FLAG_END_HEADERS = 0x4
+FLAG_PADDED = 0x8
+FLAG_PRIORITY = 0x20
+
+# What HTTP2Engine.take() returns.
+H2_NOTHING = 0  # there is nothing to be done
+H2_REQUEST = 1  # a stream was opened; `fields` are those of its request
+H2_DATA = 2  # `data` is a part of a body
+H2_TRAILERS = 3  # `fields` stand behind a body
+H2_RESET = 4  # the client has given up a stream
+H2_WINDOW = 5  # the client has opened a window, that of the connection where the stream is 0
+H2_WINDOWS = 6  # it has opened or closed those of all streams
 
 # Error codes of HTTP/2 (RFC 9113 section 7).
 NO_ERROR = 0
 PROTOCOL_ERROR = 1
 INTERNAL_ERROR = 2
+FLOW_CONTROL_ERROR = 3
+STREAM_CLOSED = 5
 FRAME_SIZE_ERROR = 6
 REFUSED_STREAM = 7
 CANCEL = 8

@@ -77,18 +77,17 @@ def tls_transport(stack: Stack) -> Any:
 
 
 def http2(stack: Stack) -> Any:
-    """Return the stack's `http2.HTTP2Connection`; apart from the rest, because it needs h2, and few ask for it.
+    """Return the stack's `http2.HTTP2Connection`; apart from the rest, because few ask for it.
 
     Raises:
-        ConfigError: h2 is missing, or too old.
+        ConfigError: the pure stack needs hpack, and it is missing.
     """
     try:
-        import h2
-    except ImportError:
-        raise ConfigError("HTTP/2 needs the package h2: pip install 'asgiserve[http2]'") from None
-    if tuple(int(part) for part in h2.__version__.split(".")[:2]) < (4, 1):
-        raise ConfigError(f"HTTP/2 needs h2 4.1 or newer, and this is {h2.__version__}")
-    return import_module(f"{_PACKAGES[stack.name]}.http2").HTTP2Connection
+        return import_module(f"{_PACKAGES[stack.name]}.http2").HTTP2Connection
+    except ModuleNotFoundError as error:
+        if error.name != "hpack":
+            raise
+        raise ConfigError("HTTP/2 on the pure stack needs the package hpack: pip install 'asgiserve[http2]'") from None
 
 
 def throttle(stack: Stack) -> Any:

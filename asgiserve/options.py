@@ -283,7 +283,7 @@ OPTIONS: tuple[Option, ...] = (
         "switch",
         False,
         _ENGINE,
-        "Serve HTTP/2 as well, to clients that ask for it in TLS or begin with it without TLS; needs h2.",
+        "Serve HTTP/2 as well, to clients that ask for it in TLS or begin with it without TLS.",
     ),
     Option(
         "ws",

@@ -24,7 +24,8 @@ class Case:
     With ``log`` every request is logged, as *text* or *json* or in that access log format; with ``figures`` it is
     counted, as for ``--metrics-bind``. After an ``opening`` handshake there are no more requests: the reads are
     messages then, and ``body`` is the frame that answers them. With ``reconnects`` they all have a connection of their
-    own, from its beginning to its end.
+    own, from its beginning to its end. With ``http2`` there are no reads: the driver makes them, with ``responses``
+    streams each.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Case:
     figures: bool = False
     opening: bytes = b""
     reconnects: bool = False
+    http2: bool = False
 
 
 def _split(data: bytes) -> list[bytes]:
@@ -67,6 +69,7 @@ CASES = {
         Case("log-atoms", apps.plaintext, [ROWS["plaintext"].request], apps.TEXT, log=COMBINED),
         Case("metrics", apps.plaintext, [ROWS["plaintext"].request], apps.TEXT, figures=True),
         Case("connect", apps.plaintext, [ROWS["connect"].request], apps.TEXT, reconnects=True),
+        Case("http2", apps.plaintext, [], apps.TEXT, responses=8, http2=True),
         Case(
             "websocket",
             websocket_apps.echo,

@@ -13,7 +13,7 @@ import time
 from collections.abc import Generator
 from typing import Any, Callable
 
-from asgiserve import Config, loops
+from asgiserve import Config, _stack, loops
 from asgiserve.logging import AccessFormatter, AccessLog, JSONFormatter
 from asgiserve.logging.defaults import ACCESS_FORMAT
 from asgiserve.logging.streams import StreamHandler
@@ -89,8 +89,11 @@ class Driver:
             self.state.times_requests = access_log.needs_duration
             self.state.logs_headers = access_log.needs_headers
         self.sink = Sink()
-        self.sink.protocol = stack.HTTPConnection(self.state)
+        self.sink.protocol = self._protocol(stack)
         self.sink.protocol.connection_made(self.sink)
+
+    def _protocol(self, stack: Any) -> Any:
+        return stack.HTTPConnection(self.state)
 
     def run(self, times: int) -> None:
         """Deliver the reads of the case, one call of data_received() each, and wait for the responses, so many
@@ -188,6 +191,59 @@ class WebSocketDriver(Driver):
             assert not self.sink.closing
 
 
+#: What a client sends first: the preface, SETTINGS, and a window for all that ever comes.
+HTTP2_OPENING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0" + b"\0\0\4\10\0\0\0\0\0" + b"\x7f\xff\0\0"
+#: The header blocks of a first GET request, which puts three fields into the table, and of all others.
+HTTP2_FIRST = b"\x82\x87\x84\x41\x0dbench.example\x7a\x0abench/1.00\x53\x03*/*"
+HTTP2_NEXT = b"\x82\x87\x84\xc0\xbf\xbe"
+#: Reads that are made at a time, ahead of their use.
+HTTP2_READS = 2000
+
+
+class HTTP2Driver(Driver):
+    """An HTTP/2 connection; every read opens as many streams as the case has responses."""
+
+    def __init__(self, stack: Any, case: Case) -> None:
+        self.stream_id = 1
+        self.reads: list[bytes] = []
+        super().__init__(stack, case)
+        self.sink.protocol.data_received(HTTP2_OPENING + self._request(HTTP2_FIRST))
+        while self.state.active:
+            self.loop.run_until_complete(asyncio.sleep(0))
+        self.sink.pieces.clear()
+        self._make_reads()
+
+    def _protocol(self, stack: Any) -> Any:
+        return _stack.http2(stack)(self.state)
+
+    def _request(self, block: bytes) -> bytes:
+        head = len(block).to_bytes(3, "big") + b"\1\5" + self.stream_id.to_bytes(4, "big")
+        self.stream_id += 2
+        return head + block
+
+    def _make_reads(self) -> None:
+        for _ in range(HTTP2_READS):
+            self.reads.append(b"".join(self._request(HTTP2_NEXT) for _ in range(self.case.responses)))
+        self.reads.reverse()
+
+    def _run(self, times: int) -> Generator[None, None, None]:
+        received, state = self.sink.protocol.data_received, self.state
+        for _ in range(times):
+            if not self.reads:
+                self._make_reads()
+            received(self.reads.pop())
+            while state.active:
+                yield
+
+    def check(self) -> None:
+        """Run the case twice and look at what comes back: as many ends of streams, and bodies."""
+        for _ in range(2):
+            output = self._once()
+            bodies = len(self.case.body).to_bytes(3, "big") + b"\0\1"
+            assert output.count(bodies) == output.count(self.case.body) == self.case.responses, output
+            assert not self.sink.closing
+
+
 class ConnectDriver(Driver):
     """A new connection for each request of a case; the server ends it."""
 
@@ -242,4 +298,6 @@ def connect(stack: Any, case: Case) -> Driver:
     """The right driver for a case."""
     if case.opening:
         return WebSocketDriver(stack, case)
+    if case.http2:
+        return HTTP2Driver(stack, case)
     return ConnectDriver(stack, case) if case.reconnects else Driver(stack, case)

@@ -6,18 +6,8 @@ deadlines without a request, and the end.
 """
 
 import logging
-from collections import deque
 from math import inf
 from typing import Any, Optional
-
-from h2.events import (
-    DataReceived,
-    RemoteSettingsChanged,
-    RequestReceived,
-    StreamReset,
-    TrailersReceived,
-    WindowUpdated,
-)
 
 from .._consts import (
     CONNECTION_WINDOW,
@@ -27,14 +17,19 @@ from .._consts import (
     FRAME_CONTINUATION,
     FRAME_DATA,
     FRAME_GOAWAY,
-    FRAME_HEAD_SIZE,
-    FRAME_LIMIT,
     FRAME_PING,
     FRAME_PRIORITY,
     FRAME_RST_STREAM,
     FRAME_SETTINGS,
     FRAME_SIZE_ERROR,
     FRAME_WINDOW_UPDATE,
+    H2_DATA,
+    H2_NOTHING,
+    H2_REQUEST,
+    H2_RESET,
+    H2_TRAILERS,
+    H2_WINDOW,
+    H2_WINDOWS,
     MAX_STREAMS,
     NO_ERROR,
     PROTOCOL_ERROR,
@@ -46,10 +41,11 @@ from .connection import _address
 from .cycle import HTTPCycle
 from .head import RequestHead
 from .http2_budget import PRICE_FRAME, PRICE_RESET, PRICE_SETTINGS, Budget
-from .http2_engine import HTTP2Engine, goaway, trim_settings
+from .http2_engine import HTTP2Engine
 from .http2_frames import FrameSplitter
 from .http2_request import check_trailers, read_request
 from .http2_response import OwnFields
+from .http2_sending import Sending
 from .http2_stream import HTTP2Stream
 from .output import Output
 from .scope import connection_scope, http_scope
@@ -86,14 +82,13 @@ class HTTP2Connection:
         "_frames",
         "_budget",
         "_streams",
-        "_queue",
+        "_sending",
         "_starting",
         "_left",
         "_tls",
         "_client",
         "_server",
         "_scope",
-        "_is_sending",
         "_is_going_away",
         "_last_stream_id",
         "_client_goes",
@@ -103,7 +98,6 @@ class HTTP2Connection:
         "_unread",
         "_block_started",
         "_deadline",
-        "_window_deadline",
         "_goaway_deadline",
         "_due",
     )
@@ -117,18 +111,17 @@ class HTTP2Connection:
         self._state: ServerState = state
         self._transport: Any = None
         self._output: Output = Output(state)
-        self._engine: Any = HTTP2Engine(limits.header_size, limits.header_fields)
+        self._engine: HTTP2Engine = HTTP2Engine(limits.header_size, limits.header_fields)
         self._frames: FrameSplitter = FrameSplitter(self._engine.block_limit)
         self._budget: Budget = Budget(state.now)
         self._streams: dict[int, HTTP2Stream] = {}
-        self._queue: Any = deque()  # streams that have something to send, in turn
+        self._sending: Sending = Sending(state, self._engine, self._output, self._budget)
         self._starting: list[HTTP2Stream] = []  # whose application is to be run, once the input is worked through
         self._left: list[Any] = []  # cycles whose stream has ended, and whose application may run on
         self._tls: Optional[dict[str, Any]] = None  # the ASGI `tls` extension
         self._client: Any = None
         self._server: Any = None
         self._scope: Optional[dict[str, Any]] = None  # what the scopes of all requests have in common
-        self._is_sending: bool = False
         self._is_going_away: bool = False
         self._last_stream_id: int = MAX_STREAM_ID  # no stream beyond it is served
         self._client_goes: bool = False  # it has said GOAWAY
@@ -139,7 +132,6 @@ class HTTP2Connection:
         self._block_started: bool = False  # the deadline is that of a header block
         # Deadlines are in the event loop's time.
         self._deadline: float = inf
-        self._window_deadline: float = inf
         self._goaway_deadline: float = inf
         self._due: float = inf  # the first of all deadlines, those of streams too; or earlier
 
@@ -164,7 +156,7 @@ class HTTP2Connection:
         if state.stopping:
             self._output.close()
         else:
-            self.flush()  # our settings
+            self._sending.flush()  # our settings
 
     def data_received(self, data: bytes) -> None:
         """Input came."""
@@ -174,14 +166,8 @@ class HTTP2Connection:
         frames.feed(data)
         self._output.cork()
         try:
-            while not self._output.is_closing:
-                frame = frames.next_frame()
-                if not frame:
-                    break
-                if frames.kind >= 0:
-                    self._take_frame(frame)
-                else:
-                    self._engine.take(frame)  # the preface
+            while not self._output.is_closing and frames.next_frame():
+                self._take_frame()
             self._launch()
         except ConnectionFault as fault:
             if fault.code != ENHANCE_YOUR_CALM:
@@ -236,7 +222,7 @@ class HTTP2Connection:
         self._output.lose()
         self._drop_streams()
         self._frames.drop_input()
-        self._deadline = self._window_deadline = self._goaway_deadline = self._due = inf
+        self._deadline = self._goaway_deadline = self._due = inf
 
     def pause_writing(self) -> None:
         """The transport's buffer is full."""
@@ -250,7 +236,7 @@ class HTTP2Connection:
             if self._deadline != inf:
                 self._set_deadline(self._state.now + LINGER_TIME)  # it begins when everything has been sent
         else:
-            self._send_frames()
+            self._sending.go_on()
 
     # -- for the server
 
@@ -271,23 +257,17 @@ class HTTP2Connection:
 
     def is_due(self, now: float) -> bool:
         """Whether on_tick() has something to do."""
-        return self._due <= now or self._output.deadline <= now
+        return self._due <= now or self._output.deadline <= now or self._sending.deadline <= now
 
     def on_tick(self, now: float) -> None:
         """Act on the deadlines that have passed."""
         output = self._output
-        if output.deadline <= now and output.is_stuck():
+        if (output.deadline <= now and output.is_stuck()) or self._sending.is_stuck(now):
             self._reset_stuck()
             return
         self._due = inf
         if self._goaway_deadline <= now:
             self._end_goaway()
-        if self._window_deadline <= now:
-            self._window_deadline = inf
-            for stream in self._queue:
-                if stream.has_data():
-                    self._reset_stuck()
-                    return
         if self._deadline <= now:
             self._on_deadline()
         for stream in list(self._streams.values()):
@@ -295,7 +275,7 @@ class HTTP2Connection:
                 stream.on_tick(now)
             else:
                 self.note_deadline(stream.deadline)
-        self.note_deadline(min(self._deadline, self._window_deadline, self._goaway_deadline))
+        self.note_deadline(min(self._deadline, self._goaway_deadline))
 
     def _reset_stuck(self) -> None:
         if not self._output.is_closing:
@@ -323,32 +303,32 @@ class HTTP2Connection:
         """Without a stream, the client has a while to open the next one."""
         if self._streams:
             self._deadline = inf
-        elif self._engine.highest_inbound_stream_id:
+        elif self._engine.last_id:
             self._set_deadline(self._state.now + self._state.timeout_keep_alive)
         else:
             self._set_deadline(self._state.now + self._state.timeout_headers)
 
     # -- input
 
-    def _take_frame(self, frame: bytes) -> None:
+    def _take_frame(self) -> None:
         """Act on one frame. What it costs is paid first."""
         frames = self._frames
-        kind = frames.kind
-        if kind == FRAME_GOAWAY:
-            self._take_goaway(frame)
+        if frames.kind == FRAME_GOAWAY:
+            self._take_goaway()
             return
-        if kind == FRAME_SETTINGS and not frames.flags & FLAG_ACK and frames.stream_id == 0:
-            frame = trim_settings(frame)
-        self._charge(kind, frames.flags)
-        if frames.is_in_block:
-            self._engine.take(frame)  # more of it is to come
-            return
-        if self._block_started:
+        self._charge(frames.kind, frames.flags)
+        if self._block_started and not frames.is_in_block:
             self._block_started = False
             self._set_idle_deadline()
-        for event in self._engine.take(frame):
-            self._take_event(event)
-        self.flush()
+        try:
+            event = self._engine.take(frames.kind, frames.flags, frames.stream_id, frames.content)
+        except StreamError as error:
+            self.credit(self._engine.size)
+            self._reset(frames.stream_id, error)
+            return
+        if event != H2_NOTHING:
+            self._act(event)
+        self._sending.flush()
 
     def _charge(self, kind: int, flags: int) -> None:
         """Take the price of a frame that costs the client nothing."""
@@ -362,7 +342,7 @@ class HTTP2Connection:
         elif kind == FRAME_WINDOW_UPDATE:
             self._budget.count_update()
         elif kind == FRAME_RST_STREAM:
-            self._check_reset(frames.stream_id)
+            self._budget.spend(PRICE_RESET, now, "streams reset")
         elif kind == FRAME_SETTINGS:
             if not flags & FLAG_ACK:
                 self._budget.spend(PRICE_SETTINGS, now, "SETTINGS frames")
@@ -376,11 +356,6 @@ class HTTP2Connection:
         elif kind == FRAME_PRIORITY or kind > FRAME_CONTINUATION:
             self._budget.spend(PRICE_FRAME, now, "frames without effect")
 
-    def _check_reset(self, stream_id: int) -> None:
-        if stream_id == 0 or stream_id % 2 == 0 or stream_id > self._engine.highest_inbound_stream_id:
-            raise ConnectionFault(PROTOCOL_ERROR, "RST_STREAM for a stream that was not opened")
-        self._budget.spend(PRICE_RESET, self._state.now, "streams reset")
-
     def _count_unread(self) -> None:
         """An answer is about to be written: not without end to a client that does not read."""
         if self._output.is_paused:
@@ -388,30 +363,38 @@ class HTTP2Connection:
             if self._unread > MAX_UNREAD:
                 raise ConnectionFault(ENHANCE_YOUR_CALM, "answers to control frames are not read")
 
-    def _take_event(self, event: Any) -> None:
-        kind = type(event)
-        if kind is RequestReceived:
-            self._take_request(event.stream_id, event.stream_ended is not None)
-        elif kind is DataReceived:
-            self._take_data(event)
-        elif kind is WindowUpdated:
-            self._take_window(event.stream_id)
-        elif kind is TrailersReceived:
-            self._take_trailers(event.stream_id)
-        elif kind is StreamReset:
-            stream = self._streams.get(event.stream_id)
-            if stream is not None:
-                stream.lose()
-        elif kind is RemoteSettingsChanged:
-            for stream in list(self._streams.values()):
-                if stream.has_data():
-                    self.queue(stream)
+    def _act(self, event: int) -> None:
+        """Act on what the engine has found in a frame."""
+        engine = self._engine
+        stream_id = engine.stream_id
+        if event == H2_REQUEST:
+            self._take_request(stream_id)
+            return
+        if event == H2_WINDOWS:
+            for waiting in list(self._streams.values()):
+                if waiting.has_data():
+                    self._sending.queue(waiting)
+            return
+        stream = self._streams.get(stream_id)
+        if event == H2_DATA:
+            self._take_data(stream)
+        elif event == H2_WINDOW and stream_id == 0:
+            self._sending.open_window()
+        elif stream is None:
+            pass
+        elif event == H2_TRAILERS:
+            self._take_trailers(stream)
+        elif event == H2_WINDOW:
+            if stream.has_data():
+                self._sending.queue(stream)
+        elif event == H2_RESET:
+            stream.lose()
 
-    def _take_request(self, stream_id: int, ended: bool) -> None:
+    def _take_request(self, stream_id: int) -> None:
         state = self._state
         engine = self._engine
-        fields = engine.decoder.fields
-        engine.decoder.fields = ()
+        fields = engine.take_fields()
+        ended = engine.has_ended
         self._budget.explain_updates()
         if stream_id > self._last_stream_id or self._is_full():
             engine.reset(stream_id, REFUSED_STREAM)
@@ -422,8 +405,7 @@ class HTTP2Connection:
         try:
             read_request(fields, ended, head, state.limits)
         except StreamError as error:
-            self._count_fault(stream_id, "", error)
-            engine.reset(stream_id, error.code)
+            self._reset(stream_id, error)
             return
         except ProtocolError as error:
             refusal = error
@@ -431,7 +413,8 @@ class HTTP2Connection:
             state.total_requests += 1
             if 0 <= state.limit_concurrency <= state.active:
                 refusal = ProtocolError(503, "too many requests at the moment")
-        stream = HTTP2Stream(self, engine, state, stream_id, head, ended)
+        stream = HTTP2Stream.__new__(HTTP2Stream)
+        stream.open(self, engine, self._sending, state, stream_id, head, ended)
         self._streams[stream_id] = stream
         self._deadline = inf
         if refusal is None:
@@ -462,53 +445,53 @@ class HTTP2Connection:
             self._left = [cycle for cycle in self._left if cycle.task is not None]
         return len(self._left) >= MAX_STREAMS
 
-    def _take_data(self, event: Any) -> None:
-        size = event.flow_controlled_length
-        stream = self._streams.get(event.stream_id)
+    def _take_data(self, stream: "Optional[HTTP2Stream]") -> None:
+        engine = self._engine
+        size = engine.size
+        data = engine.take_data()
         if stream is None:
             self.credit(size)
             return
-        data = event.data
         try:
-            stream.add_data(bytes(data), size - len(data), event.stream_ended is not None)
+            stream.add_data(data, size - len(data), engine.has_ended)
         except StreamError as error:
             self.credit(size)
-            self._reset(stream, error)
+            self._reset(stream.id, error)
         except ProtocolError as error:
             self.credit(size)
             stream.refuse(error)
 
-    def _take_trailers(self, stream_id: int) -> None:
-        stream = self._streams.get(stream_id)
-        if stream is None:
-            return
+    def _take_trailers(self, stream: HTTP2Stream) -> None:
         try:
-            fields = self._engine.decoder.fields
-            self._engine.decoder.fields = ()
-            check_trailers(fields)
+            check_trailers(self._engine.take_fields())
             stream.end_request()
         except StreamError as error:
-            self._reset(stream, error)
+            self._reset(stream.id, error)
 
-    def _reset(self, stream: HTTP2Stream, error: StreamError) -> None:
-        self._count_fault(stream.id, stream.name, error)
-        stream.reset(error.code)
-
-    def _count_fault(self, stream_id: int, name: str, error: StreamError) -> None:
+    def _reset(self, stream_id: int, error: StreamError) -> None:
+        """End a stream for a fault of the client."""
+        stream = self._streams.get(stream_id)
         self._budget.spend(PRICE_RESET, self._state.now, "malformed requests")
-        self.log(name, "HTTP/2 stream %d reset: %s", stream_id, error.detail)
+        self.log("" if stream is None else stream.name, "HTTP/2 stream %d reset: %s", stream_id, error.detail)
+        self._engine.reset(stream_id, error.code)
+        if stream is not None:
+            stream.lose()
+        self._sending.flush()
 
-    def _take_goaway(self, frame: bytes) -> None:
+    def _take_goaway(self) -> None:
         """The client opens no more streams; those that are open go on."""
-        if len(frame) < FRAME_HEAD_SIZE + 8:
+        frames = self._frames
+        content = frames.content
+        if len(content) < 8:
             raise ConnectionFault(FRAME_SIZE_ERROR, "GOAWAY frame too short")
-        if self._frames.stream_id:
+        if frames.stream_id:
             raise ConnectionFault(PROTOCOL_ERROR, "GOAWAY for a stream")
         self._budget.spend(PRICE_FRAME, self._state.now, "GOAWAY frames")
-        code = int.from_bytes(frame[FRAME_HEAD_SIZE + 4 : FRAME_HEAD_SIZE + 8], "big")
+        code = int.from_bytes(content[4:8], "big")
         if code != NO_ERROR and not self._client_goes:
-            said = frame[FRAME_HEAD_SIZE + 8 : FRAME_HEAD_SIZE + 136].decode("ascii", "replace")
-            self.log("", "client ends the HTTP/2 connection: error %d %r", code, said)
+            self.log(
+                "", "client ends the HTTP/2 connection: error %d %r", code, content[8:136].decode("ascii", "replace")
+            )
         self._client_goes = True
         if not self._streams:
             self._say_goodbye()
@@ -543,83 +526,9 @@ class HTTP2Connection:
         """Give the client window for bytes that are done with; not for each few of them."""
         self._owed += size
         if self._owed >= CONNECTION_WINDOW // 4 and not self._output.is_closing:
-            self._engine.increment_flow_control_window(self._owed)
+            self._engine.credit(self._owed)
             self._owed = 0
-            self.flush()
-
-    # -- for the streams: what goes out
-
-    def flush(self) -> None:
-        """Write what the engine has."""
-        data = self._engine.data_to_send()
-        if data:
-            self._output.write(data)
-
-    def queue(self, stream: HTTP2Stream) -> None:
-        """Let a stream send what it has, in turn with the others."""
-        if not stream.is_queued:
-            stream.is_queued = True
-            self._queue.append(stream)
-        self._send_frames()
-
-    def _send_frames(self) -> None:
-        """Let each stream send a frame in turn, as far as the windows and the transport allow."""
-        if self._is_sending:
-            return
-        self._is_sending = True
-        output = self._output
-        is_corked = output.is_corked
-        if not is_corked:
-            output.cork()
-        try:
-            self.flush()
-            while self._queue and not output.is_paused and not output.is_closing:
-                if not self._send_frame():
-                    break
-        finally:
-            self._is_sending = False
-            if not is_corked:
-                output.uncork()
-
-    def _send_frame(self) -> bool:
-        """Let the first stream send a frame; False when the window of the connection is used up."""
-        engine = self._engine
-        queue = self._queue
-        stream: HTTP2Stream = queue[0]
-        if not stream.has_data():  # it was reset
-            queue.popleft()
-            stream.is_queued = False
-            return True
-        window = engine.outbound_flow_control_window
-        if window <= 0:
-            if self._window_deadline == inf:
-                self._window_deadline = self._state.now + self._state.timeout_write
-                self.note_deadline(self._window_deadline)
-            return False
-        queue.popleft()
-        window = min(window, engine.local_flow_control_window(stream.id), engine.max_outbound_frame_size, FRAME_LIMIT)
-        if window > 0:
-            stream.send_frame(window)
-            self._budget.explain_updates()
-            self.flush()
-            if stream.has_data():
-                queue.append(stream)
-                return True
-        else:
-            stream.block()
-        stream.is_queued = False
-        stream.after_frames()
-        return True
-
-    def _take_window(self, stream_id: int) -> None:
-        """The client has opened a window."""
-        if stream_id == 0:
-            self._window_deadline = inf
-            self._send_frames()
-            return
-        stream = self._streams.get(stream_id)
-        if stream is not None and stream.has_data():
-            self.queue(stream)
+            self._sending.flush()
 
     # -- for the streams: the rest
 
@@ -670,27 +579,32 @@ class HTTP2Connection:
     def _go_away(self) -> None:
         """Say that the connection ends. What the client sends before it knows is still served (section 6.8)."""
         self._is_going_away = True
-        self._output.write(goaway(MAX_STREAM_ID, NO_ERROR, ""))
+        self._say(MAX_STREAM_ID, NO_ERROR, "")
         self._engine.ping(_PING)
-        self.flush()
+        self._sending.flush()
         self._goaway_deadline = self._state.now + GOAWAY_TIME
         self.note_deadline(self._goaway_deadline)
 
     def _end_goaway(self) -> None:
         """The client knows: what it sends from now on, it need not have sent."""
         self._goaway_deadline = inf
-        self._last_stream_id = self._engine.highest_inbound_stream_id
+        self._last_stream_id = self._engine.last_id
         if not self._streams:
             self._say_goodbye()
         elif not self._output.is_closing:
-            self._output.write(goaway(self._last_stream_id, NO_ERROR, ""))
+            self._say(self._last_stream_id, NO_ERROR, "")
 
     def _say_goodbye(self) -> None:
         """Close a connection without a stream when what was written has left."""
         if not self._output.is_closing:
-            self._output.write(goaway(self._engine.highest_inbound_stream_id, NO_ERROR, ""))
+            self._say(self._engine.last_id, NO_ERROR, "")
             self._deadline = inf
             self._output.close()
+
+    def _say(self, last_stream_id: int, code: int, detail: str) -> None:
+        """Send a GOAWAY."""
+        self._engine.goaway(last_stream_id, code, detail)
+        self._sending.flush()
 
     def _end(self, fault: ConnectionFault) -> None:
         """End the connection for a fault of the client, and tell it and the log why."""
@@ -698,7 +612,7 @@ class HTTP2Connection:
         if output.is_closing:
             return
         self.log("", "HTTP/2 connection ended: %s", fault.detail)
-        output.write(goaway(self._engine.highest_inbound_stream_id, fault.code, fault.detail))
+        self._say(self._engine.last_id, fault.code, fault.detail)
         self._linger()
         self._drop_streams()
 
@@ -714,5 +628,5 @@ class HTTP2Connection:
     def _drop_streams(self) -> None:
         for stream in list(self._streams.values()):
             stream.lose()
-        self._queue.clear()
+        self._sending.clear()
         self._starting = []

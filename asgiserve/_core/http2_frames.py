@@ -27,9 +27,9 @@ MAX_CONTINUATIONS = 16
 class FrameSplitter:
     """Splits the input of one connection.
 
-    feed() takes bytes; next_frame() returns a frame, until there is none left. The registers belong to that frame, or
-    to the one whose rest has yet to come. next_frame() raises only ConnectionFault, and after that the splitter is of
-    no further use.
+    feed() takes bytes; next_frame() says whether there is a frame, until there is none left. The registers belong to
+    that frame, or to the one whose rest has yet to come. next_frame() raises only ConnectionFault, and after that the
+    splitter is of no further use.
 
     Args:
         block_limit: bytes of a compressed header block.
@@ -39,6 +39,7 @@ class FrameSplitter:
         flags: its flags.
         stream_id: its stream; 0 for the connection.
         size: bytes in it, without its head.
+        content: these bytes, once they are there, and until the next call.
         is_in_block: whether a header block has begun and its end has yet to come.
     """
 
@@ -47,6 +48,7 @@ class FrameSplitter:
         "flags",
         "stream_id",
         "size",
+        "content",
         "is_in_block",
         "_buffer",
         "_pos",
@@ -64,6 +66,7 @@ class FrameSplitter:
         self.flags: int = 0
         self.stream_id: int = 0
         self.size: int = 0
+        self.content: bytes = b""
         self.is_in_block: bool = False
         self._buffer: bytes = b""
         self._pos: int = 0  # where the unread input begins
@@ -90,55 +93,58 @@ class FrameSplitter:
         self.kind = -1
         self._is_head_read = False
 
-    def next_frame(self) -> bytes:
-        """Return the next frame with its head, or the preface; empty when it has not come in full.
+    def next_frame(self) -> bool:
+        """Go on to the next frame; return whether it has come in full.
 
         Raises:
             ConnectionFault: the frame is too large, or not allowed here.
         """
-        if self._is_preface_due:
-            return self._take_preface()
+        self.content = b""
+        if self._is_preface_due and not self._take_preface():
+            return False
         available = len(self._buffer) - self._pos
         if not self._is_head_read:
             if available < FRAME_HEAD_SIZE:
                 self.kind = -1
-                return b""
+                return False
             self._read_head()
             self._is_head_read = True
-        size = FRAME_HEAD_SIZE + self.size
-        if available < size:
-            return b""
+        if available < FRAME_HEAD_SIZE + self.size:
+            return False
         self._is_head_read = False
-        start = self._pos
-        self._pos = start + size
-        if start == 0 and size == len(self._buffer):
-            frame = self._buffer
+        start = self._pos + FRAME_HEAD_SIZE
+        self._pos = start + self.size
+        self.content = self._buffer[start : self._pos]
+        if self._pos == len(self._buffer):
             self._buffer = b""
             self._pos = 0
-            return frame
-        return self._buffer[start : start + size]
+        return True
 
-    def _take_preface(self) -> bytes:
+    def _take_preface(self) -> bool:
+        """Skip the preface; return whether it was there."""
         size = len(PREFACE)
         found = self._buffer[:size]
         if found != PREFACE[: len(found)]:
             raise ConnectionFault(PROTOCOL_ERROR, "invalid connection preface")
         if len(found) < size:
-            return b""
+            return False
         self._is_preface_due = False
         self._pos = size
-        self.kind = -1
-        return PREFACE
+        return True
 
     def _read_head(self) -> None:
-        """Read and judge the head of a frame."""
-        head = self._buffer[self._pos : self._pos + FRAME_HEAD_SIZE]
-        size = int.from_bytes(head[:3], "big")
-        kind = head[3]
+        """Read and judge the head of a frame (section 4.1)."""
+        buffer = self._buffer
+        at = self._pos
+        size = (buffer[at] * 256 + buffer[at + 1]) * 256 + buffer[at + 2]
+        kind = buffer[at + 3]
         self.size = size
         self.kind = kind
-        self.flags = head[4]
-        self.stream_id = int.from_bytes(head[5:], "big") & 0x7FFFFFFF
+        self.flags = buffer[at + 4]
+        number = buffer[at + 5] & 0x7F  # the first bit means nothing
+        for place in range(at + 6, at + 9):
+            number = number << 8 | buffer[place]
+        self.stream_id = number
         if size > FRAME_LIMIT:
             raise ConnectionFault(FRAME_SIZE_ERROR, "frame of %d bytes" % size)
         if self._is_settings_due:

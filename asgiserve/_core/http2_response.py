@@ -4,18 +4,43 @@ The same checks as for HTTP/1.1, and the same fields of our own; but names are i
 HTTP/1.1 connection is left out.
 """
 
-import re
 from typing import Any
-
-from hpack import NeverIndexedHeaderTuple
 
 from .._consts import CONNECTION_FIELDS, FORBIDDEN_TRAILERS
 from ..errors import AppError
-from .rules import TOKEN
-from .wire import CommonFields, parse_content_length
+from .wire import CommonFields, check_field, parse_content_length
 
-_TOKEN = re.compile(TOKEN)
-_FIELD_VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
+#: Bytes of a value up to which a field is remembered, and the number of fields that are.
+MAX_KNOWN_VALUE = 256
+MAX_KNOWN = 1024
+
+# What a field of an application is checked for.
+ORDINARY = 0
+DATE = 1
+SERVER = 2
+CONTENT_LENGTH = 3
+LEFT_OUT = 4  # it belongs to an HTTP/1.1 connection
+_KINDS = {b"date": DATE, b"server": SERVER, b"content-length": CONTENT_LENGTH}
+
+#: Fields that were checked, by what the application sent: most send the same ones again and again.
+_known: "dict[Any, KnownField]" = {}
+_status_fields: "dict[int, tuple[bytes, bytes]]" = {}
+
+
+class KnownField:
+    """A field that was checked.
+
+    Attributes:
+        pair: its name in lower case, and its value.
+        kind: one of the numbers above.
+    """
+
+    __slots__ = ("pair", "kind")
+
+    def __init__(self, pair: "tuple[bytes, bytes]") -> None:
+        name = pair[0]
+        self.pair: tuple[bytes, bytes] = pair
+        self.kind: int = LEFT_OUT if name in CONNECTION_FIELDS else _KINDS.get(name, ORDINARY)
 
 
 class OwnFields:
@@ -62,22 +87,24 @@ def response_fields(status: int, headers: "list[Any]", own: OwnFields) -> "tuple
     Raises:
         AppError: a field name or value is not allowed in HTTP.
     """
-    fields: list[Any] = [(b":status", b"%d" % status)]
+    fields: list[Any] = [_status_field(status)]
     length = -1
     has_date = has_server = False
     for field in headers:
-        name, value = check_field(field)
-        if name == b"content-length":
+        known = _look_up(field)
+        kind = known.kind
+        if kind == CONTENT_LENGTH:
+            value = known.pair[1]
             found = parse_content_length(value)
             if found < 0 or (length >= 0 and length != found):
                 raise AppError(f"invalid content-length header {value!r} in 'http.response.start'")
             length = found
-        elif name == b"set-cookie":
-            fields.append(NeverIndexedHeaderTuple(name, value))  # it is a secret, and seldom the same twice
-        elif name not in CONNECTION_FIELDS:
-            has_date = has_date or name == b"date"
-            has_server = has_server or name == b"server"
-            fields.append((name, value))
+        elif kind != LEFT_OUT:
+            if kind == DATE:
+                has_date = True
+            elif kind == SERVER:
+                has_server = True
+            fields.append(known.pair)
     own.refresh()
     if not has_date:
         fields.extend(own.date)
@@ -87,15 +114,45 @@ def response_fields(status: int, headers: "list[Any]", own: OwnFields) -> "tuple
     return fields, length
 
 
+def _status_field(status: int) -> "tuple[bytes, bytes]":
+    field = _status_fields.get(status)
+    if field is None:
+        field = _status_fields[status] = (b":status", b"%d" % status)
+    return field
+
+
+def _look_up(field: Any) -> KnownField:
+    """Return what is known of a field, or check it."""
+    if type(field) is tuple:
+        try:
+            known = _known.get(field)
+        except TypeError:  # there is a bytearray in it
+            known = None
+        if known is not None:
+            return known
+    known = KnownField(_to_pair(field))
+    if type(field) is tuple and len(known.pair[1]) <= MAX_KNOWN_VALUE:
+        _remember(field, known)
+    return known
+
+
+def _remember(field: "tuple[Any, Any]", known: KnownField) -> None:
+    """Only what is bytes: of another type, an item may change, or be equal to something that is not allowed."""
+    if type(field[0]) is bytes and type(field[1]) is bytes and known.pair[0] != b"set-cookie":
+        if len(_known) >= MAX_KNOWN:
+            _known.clear()
+        _known[field] = known
+
+
 def informational_fields(status: int, headers: "list[Any]") -> "list[Any]":
     """Return the fields of a 1xx response.
 
     Raises:
         AppError: a field is not allowed in HTTP.
     """
-    fields: list[Any] = [(b":status", b"%d" % status)]
+    fields: list[Any] = [_status_field(status)]
     for field in headers:
-        fields.append(check_field(field))
+        fields.append(_to_pair(field))
     return fields
 
 
@@ -107,35 +164,18 @@ def trailer_fields(headers: "list[Any]") -> "list[Any]":
     """
     fields = []
     for field in headers:
-        name, value = check_field(field)
-        if name in FORBIDDEN_TRAILERS:
-            raise AppError(f"header {name!r} is not allowed in 'http.response.trailers'")
-        fields.append((name, value))
+        pair = _to_pair(field)
+        if pair[0] in FORBIDDEN_TRAILERS:
+            raise AppError(f"header {pair[0]!r} is not allowed in 'http.response.trailers'")
+        fields.append(pair)
     return fields
 
 
-def check_field(field: Any) -> "tuple[bytes, bytes]":
+def _to_pair(field: Any) -> "tuple[bytes, bytes]":
     """Return the name, in lower case, and the value of a field that may go on the wire.
 
     Raises:
         AppError: it may not.
     """
-    try:
-        name, value = field
-    except (TypeError, ValueError):
-        raise AppError(f"a header must be a (name, value) pair of bytes, not {field!r}") from None
-    if type(name) is not bytes:
-        name = _to_bytes(name)
-    if type(value) is not bytes:
-        value = _to_bytes(value)
-    if _TOKEN.fullmatch(name) is None:
-        raise AppError(f"invalid header name {name!r}")
-    if _FIELD_VALUE.fullmatch(value) is None:
-        raise AppError(f"forbidden character in the value of header {name!r}")
+    name, value = check_field(field)
     return name.lower(), value.strip(b" \t")
-
-
-def _to_bytes(item: object) -> bytes:
-    if isinstance(item, (bytes, bytearray, memoryview)):
-        return bytes(item)
-    raise AppError(f"header names and values must be bytes, not {type(item).__name__}: {item!r}")

@@ -11,12 +11,14 @@ from math import inf
 from typing import Any, Optional
 
 from .._consts import CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR, STREAM_WINDOW
-from ..errors import AppError, ClientDisconnected, ProtocolError, StreamError
+from ..errors import ClientDisconnected, ProtocolError, StreamError
 from .cycle import HTTPCycle
 from .flow import READY, Step, Waiters
 from .head import RequestHead
+from .http2_engine import HTTP2Engine
 from .http2_response import OwnFields, informational_fields, response_fields, trailer_fields
-from .responder import Responder
+from .http2_sending import Sender, Sending
+from .response import body_left
 from .state import ServerState
 
 #: Bytes of an unread request body that are waited for behind a complete response.
@@ -29,16 +31,11 @@ KNOWN_SIZE = 1024
 _UNPRINTABLE = re.compile(rb"[^!#-~]")
 
 
-class HTTP2Stream(Responder):
-    """One stream, from its request to the end of both sides.
-
-    Args:
-        ended: whether the request has no body.
+class HTTP2Stream(Sender):
+    """One stream, from its request to the end of both sides; open() comes first.
 
     Attributes:
-        id: the number of the stream.
         cycle: while the application has not completed the response.
-        is_queued: whether the connection has it among those that have something to send.
         is_closed: whether nothing more is sent or taken.
         name: the client's, where a proxy says it.
         held: bytes of the body that the application has not received.
@@ -48,9 +45,7 @@ class HTTP2Stream(Responder):
     """
 
     __slots__ = (
-        "id",
         "cycle",
-        "is_queued",
         "is_closed",
         "name",
         "held",
@@ -59,6 +54,7 @@ class HTTP2Stream(Responder):
         "deadline",
         "_connection",
         "_engine",
+        "_sending",
         "_state",
         "_head",
         "_scheme",
@@ -93,13 +89,21 @@ class HTTP2Stream(Responder):
         "_request_deadline",
     )
 
-    def __init__(
-        self, connection: Any, engine: Any, state: ServerState, stream_id: int, head: RequestHead, ended: bool
+    def open(
+        self,
+        connection: Any,
+        engine: HTTP2Engine,
+        sending: Sending,
+        state: ServerState,
+        stream_id: int,
+        head: RequestHead,
+        ended: bool,
     ) -> None:
-        super().__init__(state.loop)
+        """Set up a new stream, in place of the constructor, which costs as much as all of this."""
+        self.loop: Any = state.loop
         self.id: int = stream_id
-        self.cycle: Optional[HTTPCycle] = None
         self.is_queued: bool = False
+        self.cycle: Optional[HTTPCycle] = None
         self.is_closed: bool = False
         self.name: str = ""
         self.held: int = 0
@@ -107,7 +111,8 @@ class HTTP2Stream(Responder):
         self.body_sent: int = 0
         self.deadline: float = inf
         self._connection: Any = connection
-        self._engine: Any = engine
+        self._engine: HTTP2Engine = engine
+        self._sending: Sending = sending
         self._state: ServerState = state
         self._head: RequestHead = head
         self._scheme: str = connection.scheme  # for the access log, as the application sees it
@@ -236,9 +241,9 @@ class HTTP2Stream(Responder):
         self._connection.credit(size)
         self._owed += size
         if self._owed >= STREAM_WINDOW // 2 and not self._is_request_ended and not self.is_closed:
-            self._engine.increment_flow_control_window(self._owed, self.id)
+            self._engine.credit_stream(self.id, self._owed)
             self._owed = 0
-            self._connection.flush()
+            self._sending.flush()
 
     def _release(self) -> None:
         """The bytes that were held for the application are held no more."""
@@ -277,7 +282,7 @@ class HTTP2Stream(Responder):
         """Reset the stream, for a fault of the client."""
         if not self.is_closed:
             self._engine.reset(self.id, code)
-            self._connection.flush()
+            self._sending.flush()
         self.lose()
 
     def refuse(self, error: ProtocolError) -> None:
@@ -384,7 +389,7 @@ class HTTP2Stream(Responder):
         if self.cycle is None:
             # RFC 9113 section 8.1: the response is complete, the rest of the request is not wanted.
             self._engine.reset(self.id, NO_ERROR)
-            self._connection.flush()
+            self._sending.flush()
             self._close()
         else:
             self.refuse(ProtocolError(408, "request body not received in time"))
@@ -411,8 +416,8 @@ class HTTP2Stream(Responder):
             self._send_informational(fields)
 
     def _send_informational(self, fields: "list[Any]") -> None:
-        self._engine.send_headers(self.id, fields)
-        self._connection.flush()
+        self._engine.send_fields(self.id, fields, False)
+        self._sending.flush()
 
     def start_response(self, status: int, headers: "list[Any]", wants_trailers: bool) -> None:
         """Check the head and hold it until the first body message."""
@@ -462,19 +467,12 @@ class HTTP2Stream(Responder):
         self._is_head_held = False
         self._is_head_sent = True
         self._is_ended = ends and not size
-        self._engine.send_headers(self.id, fields, self._is_ended)
+        self._engine.send_fields(self.id, fields, self._is_ended)
         if not size:
-            self._connection.flush()  # otherwise the body takes it along
+            self._sending.flush()  # otherwise the body takes it along
 
     def _count_body(self, size: int, is_last: bool) -> None:
-        """Hold the body against the announced Content-Length. Nothing is sent when it does not fit."""
-        left = self._body_left
-        if left >= 0:
-            if size > left:
-                raise AppError("the response body is longer than its Content-Length")
-            if is_last and size < left:
-                raise AppError("the response body is shorter than its Content-Length")
-            self._body_left = left - size
+        self._body_left = body_left(self._body_left, size, is_last)
         self.body_sent += size
 
     def start_file(self, size: int, is_last: bool) -> Any:
@@ -487,7 +485,7 @@ class HTTP2Stream(Responder):
             self._count_body(size, is_last)
         if self._has_no_body:
             return None
-        self._connection.flush()
+        self._sending.flush()
         self.body_sent -= size  # they count once they are sent
         return StreamFile(self)
 
@@ -533,7 +531,7 @@ class HTTP2Stream(Responder):
         self._end_request()
         if not self.is_closed:
             self._engine.reset(self.id, INTERNAL_ERROR)
-            self._connection.flush()
+            self._sending.flush()
             self._close()
 
     def _send_text(self, status: int, text: str, extra: "tuple[tuple[bytes, bytes], ...]") -> None:
@@ -591,14 +589,29 @@ class HTTP2Stream(Responder):
         if ends:
             self._is_end_due = True
         if data:
+            if not self._pieces and self._sending.has_room(self.id, len(data)):
+                self._put(data)
+                self._sending.flush()
+                self.after_frames()
+                return
             if self._pieces is None:
                 self._pieces = deque()
             self._pieces.append(data)
         if self._pieces:
-            self._connection.queue(self)
+            self._sending.queue(self)
         elif ends:
             self._send_end()
-            self._connection.flush()
+            self._sending.flush()
+
+    def _put(self, data: bytes) -> None:
+        """Send a frame; behind the last bytes, the end."""
+        ends = self._is_end_due and not self._pieces
+        is_last = ends and self._end_fields is None
+        self._engine.send_data(self.id, data, is_last)
+        if is_last:
+            self._is_ended = True
+        elif ends:
+            self._send_end()
 
     def has_data(self) -> bool:
         """Whether bytes of the body wait to be sent."""
@@ -618,14 +631,9 @@ class HTTP2Stream(Responder):
             self._offset = 0
         else:
             self._offset = start + len(data)
-        is_last = self._is_end_due and not pieces and self._end_fields is None
-        self._engine.send_data(self.id, data, is_last)
+        self._put(data)
         if self._write_deadline != inf:
             self._write_deadline = inf
-        if is_last:
-            self._is_ended = True
-        elif not pieces and self._is_end_due:
-            self._send_end()
         if not pieces:
             self._wake()
 
@@ -641,9 +649,9 @@ class HTTP2Stream(Responder):
         self._is_end_due = False
         self._is_ended = True
         if fields is None:
-            self._engine.end_stream(self.id)
+            self._engine.send_data(self.id, b"", True)
         else:
-            self._engine.send_headers(self.id, fields, True)
+            self._engine.send_fields(self.id, fields, True)
 
     def block(self) -> None:
         """The stream's own window is used up: the client has to open it in time."""

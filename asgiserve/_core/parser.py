@@ -11,7 +11,7 @@ import h11
 
 from .._consts import FIELD_CONTENT_LENGTH, METHODS, NOTED_FIELDS
 from .head import RequestHead
-from .rules import FIELD_VALUE, TOKEN, set_target
+from .rules import FIELD_VALUE, TARGET, TOKEN, set_target
 
 PARSER_VERSION = "h11 " + h11.__version__  # type: ignore[attr-defined]  # importlib.metadata takes long to load
 
@@ -21,6 +21,10 @@ _PLAIN_HEAD = re.compile(
     rb" /[\x21\x22\x24-\x7e]* HTTP/1\.[01]\r\n(?:" + TOKEN + rb":" + FIELD_VALUE + rb"\r\n)*\r\n"
 )
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[\t ]*([^\r]*?)[\t ]*(?=\r)", re.IGNORECASE)
+
+_TARGET = re.compile(TARGET)
+_LOWER_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
+_STRIPPED_VALUE = re.compile(rb"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
 
 #: h11 sees whole heads only, so its own limit on incomplete ones is of no use; `reader` has the limits.
 _NO_LIMIT = 2**31
@@ -72,3 +76,18 @@ def _note_content_length(data: bytes, start: int, end: int, head: RequestHead) -
     """Note every Content-Length as it came: h11 folds equal ones into one, and they are to be refused."""
     for value in _CONTENT_LENGTH.findall(data, start, end):
         head.note(FIELD_CONTENT_LENGTH, value)
+
+
+def is_target(text: bytes) -> bool:
+    """Whether these may be the characters of a request target without a fragment, and there is one."""
+    return _TARGET.fullmatch(text) is not None
+
+
+def is_lower_name(text: bytes) -> bool:
+    """Whether this is a field name (a token, RFC 9110 section 5.6.2) without capital letters."""
+    return _LOWER_NAME.fullmatch(text) is not None
+
+
+def is_stripped_value(text: bytes) -> bool:
+    """Whether this may be a field value: no control character but the tab, and no white space at either end."""
+    return _STRIPPED_VALUE.fullmatch(text) is not None

@@ -181,14 +181,7 @@ class ResponseWriter:
         return b"" if self._encoder.close else CLOSE_LINE
 
     def _count_body(self, size: int, is_last: bool) -> None:
-        """Hold the body against the announced Content-Length. Nothing is written when it does not fit."""
-        left = self._body_left
-        if left >= 0:
-            if size > left:
-                raise AppError("the response body is longer than its Content-Length")
-            if is_last and size < left:
-                raise AppError("the response body is shorter than its Content-Length")
-            self._body_left = left - size
+        self._body_left = body_left(self._body_left, size, is_last)
         self.body_sent += size
 
     def add_trailers(self, headers: "list[Any]") -> None:
@@ -240,3 +233,21 @@ class ResponseWriter:
     def is_close_delimited(self) -> bool:
         """Whether the end of the connection is the end of the body."""
         return self._framing == FRAMING_CLOSE
+
+
+def body_left(left: int, size: int, is_last: bool) -> int:
+    """Hold `size` bytes of a body against what its Content-Length still asks for; return what it asks for then.
+
+    Args:
+        left: -1 where no Content-Length was announced.
+
+    Raises:
+        AppError: they do not fit, and nothing is to be written.
+    """
+    if left < 0:
+        return left
+    if size > left:
+        raise AppError("the response body is longer than its Content-Length")
+    if is_last and size < left:
+        raise AppError("the response body is shorter than its Content-Length")
+    return left - size

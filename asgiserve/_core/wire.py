@@ -72,7 +72,7 @@ class ResponseEncoder:
         self._parts = parts
         has_date = has_server = False
         for field in headers:
-            name, value = _check_field(field)
+            name, value = check_field(field)
             size = len(name)
             if size == 4 or size == 6 or size == 10 or size == 14 or size == 17:
                 lower = name.lower()
@@ -169,7 +169,7 @@ def encode_trailers(headers: "Iterable[tuple[bytes, bytes]]") -> bytes:
     """
     parts = [b"0\r\n"]
     for field in headers:
-        name, value = _check_field(field)
+        name, value = check_field(field)
         if name.lower() in FORBIDDEN_TRAILERS:
             raise AppError(f"header {name!r} is not allowed in 'http.response.trailers'")
         parts.append(b"%b: %b\r\n" % (name, value))
@@ -185,13 +185,17 @@ def encode_informational(status: int, headers: "Iterable[tuple[bytes, bytes]]") 
     """
     parts = [STATUS_LINES[status]]
     for field in headers:
-        parts.append(b"%b: %b\r\n" % _check_field(field))
+        parts.append(b"%b: %b\r\n" % check_field(field))
     parts.append(b"\r\n")
     return b"".join(parts)
 
 
-def _check_field(field: "tuple[bytes, bytes]") -> "tuple[bytes, bytes]":
-    """Return the name and the value of a field that may go on the wire."""
+def check_field(field: "tuple[bytes, bytes]") -> "tuple[bytes, bytes]":
+    """Return the name and the value of a field that may go on the wire.
+
+    Raises:
+        AppError: it may not.
+    """
     try:
         name, value = field
     except (TypeError, ValueError):
@@ -211,3 +215,17 @@ def _to_bytes(item: object) -> bytes:
     if isinstance(item, (bytes, bytearray, memoryview)):
         return bytes(item)
     raise AppError(f"header names and values must be bytes, not {type(item).__name__}: {item!r}")
+
+
+def encode_frame(kind: int, flags: int, stream_id: int, content: bytes) -> bytes:
+    """Return an HTTP/2 frame (RFC 9113 section 4.1); `content` is shorter than 16 MiB."""
+    size = len(content)
+    return b"%c%c%c%c%c%b%b" % (
+        size >> 16,
+        size >> 8 & 255,
+        size & 255,
+        kind,
+        flags,
+        stream_id.to_bytes(4, "big"),
+        content,
+    )

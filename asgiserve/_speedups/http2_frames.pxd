@@ -1,3 +1,5 @@
+cimport cython
+
 cdef int ENHANCE_YOUR_CALM, FLAG_ACK, FLAG_END_HEADERS, FRAME_CONTINUATION, FRAME_HEADERS, FRAME_LIMIT
 cdef int FRAME_SETTINGS, FRAME_SIZE_ERROR, FRAME_HEAD_SIZE, MAX_CONTINUATIONS, PROTOCOL_ERROR
 cdef class FrameSplitter:
@@ -5,6 +7,7 @@ cdef class FrameSplitter:
     cdef readonly int flags
     cdef readonly long long stream_id
     cdef readonly Py_ssize_t size
+    cdef readonly bytes content
     cdef readonly bint is_in_block
     cdef bytes _buffer
     cdef Py_ssize_t _pos
@@ -18,7 +21,8 @@ cdef class FrameSplitter:
 
     cpdef feed(self, bytes data)
     cpdef drop_input(self)
-    cpdef bytes next_frame(self)
-    cdef bytes _take_preface(self)
-    cdef _read_head(self)
-    cdef _extend_block(self, Py_ssize_t size)
+    cpdef bint next_frame(self) except -1
+    cdef bint _take_preface(self) except -1
+    @cython.locals(buffer=bytes, at=cython.Py_ssize_t, size=cython.Py_ssize_t, number=cython.longlong)
+    cdef int _read_head(self) except -1
+    cdef int _extend_block(self, Py_ssize_t size) except -1

@@ -1,8 +1,12 @@
+cimport cython
+
 from asgiserve._speedups.cycle cimport HTTPCycle
 from asgiserve._speedups.flow cimport Ready, Step, Waiters
 from asgiserve._speedups.head cimport RequestHead
+from asgiserve._speedups.http2_engine cimport HTTP2Engine
 from asgiserve._speedups.http2_response cimport OwnFields, informational_fields, response_fields, trailer_fields
-from asgiserve._speedups.responder cimport Responder
+from asgiserve._speedups.http2_sending cimport Sender, Sending
+from asgiserve._speedups.response cimport body_left
 from asgiserve._speedups.state cimport ServerState
 
 cdef Ready READY
@@ -10,10 +14,8 @@ cdef int CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR
 cdef Py_ssize_t DRAIN_LIMIT, KNOWN_SIZE, STREAM_WINDOW
 cdef double LINGER_TIME, inf
 
-cdef class HTTP2Stream(Responder):
-    cdef readonly long long id
+cdef class HTTP2Stream(Sender):
     cdef readonly HTTPCycle cycle
-    cdef public bint is_queued
     cdef readonly bint is_closed
     cdef readonly str name
     cdef readonly Py_ssize_t held
@@ -21,7 +23,8 @@ cdef class HTTP2Stream(Responder):
     cdef readonly long long body_sent
     cdef readonly double deadline
     cdef object _connection
-    cdef object _engine
+    cdef HTTP2Engine _engine
+    cdef Sending _sending
     cdef ServerState _state
     cdef RequestHead _head
     cdef str _scheme
@@ -52,6 +55,16 @@ cdef class HTTP2Stream(Responder):
     cdef double _write_deadline
     cdef double _request_deadline
 
+    cpdef open(
+        self,
+        connection,
+        HTTP2Engine engine,
+        Sending sending,
+        ServerState state,
+        long long stream_id,
+        RequestHead head,
+        bint ended,
+    )
     cpdef begin(self)
     cpdef launch(self)
     cpdef add_data(self, bytes data, Py_ssize_t padding, bint ended)
@@ -82,11 +95,9 @@ cdef class HTTP2Stream(Responder):
     cdef _end_request(self)
     cdef _log_access(self, Py_ssize_t size)
     cdef _send(self, bytes data, bint ends)
-    cpdef bint has_data(self) except -1
-    cpdef send_frame(self, Py_ssize_t size)
-    cpdef after_frames(self)
+    @cython.locals(ends=cython.bint, is_last=cython.bint)
+    cdef _put(self, bytes data)
     cdef _send_end(self)
-    cpdef block(self)
     cpdef bint is_drained(self) except -1
     cpdef wait(self)
     cdef _wake(self)

@@ -102,6 +102,8 @@ cdef int _on_headers_complete(llhttp_t *parser) noexcept nogil:
 cdef unsigned char _lower[256]
 #: Whether a character may stand in an origin-form target: visible US-ASCII without `#`.
 cdef unsigned char _in_target[256]
+#: Whether a character may stand in a field value.
+cdef unsigned char _in_value[256]
 
 cdef enum:
     MAX_NAME = 64
@@ -139,6 +141,7 @@ cdef _make_tables():
     for code in range(256):
         _lower[code] = 0
         _in_target[code] = 0x21 <= code <= 0x7e and code != 0x23
+        _in_value[code] = code == 0x09 or (code >= 0x20 and code != 0x7f)
     for code in b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz":
         _lower[code] = code
     for code in b"ABCDEFGHIJKLMNOPQRSTUVWXYZ":
@@ -318,3 +321,40 @@ cdef tuple _take_field(Field *field, RequestHead head):
     if noted:
         head.note(noted, <bytes>pair[1])
     return pair
+
+
+cpdef bint is_target(bytes text) except -1:
+    """Whether these may be the characters of a request target without a fragment, and there is one."""
+    return PyBytes_GET_SIZE(text) != 0 and _is_made_of(text, _in_target)
+
+
+cpdef bint is_lower_name(bytes text) except -1:
+    """Whether this is a field name (a token, RFC 9110 section 5.6.2) without capital letters."""
+    cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(text)
+    cdef const unsigned char *end = at + PyBytes_GET_SIZE(text)
+    if at == end:
+        return False
+    while at < end:
+        if at[0] == 0 or _lower[at[0]] != at[0]:
+            return False
+        at += 1
+    return True
+
+
+cpdef bint is_stripped_value(bytes text) except -1:
+    """Whether this may be a field value: no control character but the tab, and no white space at either end."""
+    cdef const unsigned char *begin = <const unsigned char *>PyBytes_AS_STRING(text)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(text)
+    if size and (begin[0] == b" " or begin[0] == b"\t" or begin[size - 1] == b" " or begin[size - 1] == b"\t"):
+        return False
+    return _is_made_of(text, _in_value)
+
+
+cdef inline bint _is_made_of(bytes text, const unsigned char *table) noexcept:
+    cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(text)
+    cdef const unsigned char *end = at + PyBytes_GET_SIZE(text)
+    while at < end:
+        if not table[at[0]]:
+            return False
+        at += 1
+    return True

@@ -42,7 +42,6 @@ cdef class ResponseWriter:
     cdef _send_head(self, bytes body, long long size, bint is_last)
     cdef bint _is_http_1_1(self) noexcept
     cdef bytes _connection_line(self)
-    @cython.locals(left=cython.longlong)
     cdef _count_body(self, long long size, bint is_last)
     cpdef add_trailers(self, list headers)
     cpdef send_trailers(self)
@@ -50,3 +49,5 @@ cdef class ResponseWriter:
     cpdef send_upgrade(self, list headers)
     cpdef send_text(self, int status, str text, tuple extra=*)
     cpdef bint is_close_delimited(self) noexcept
+
+cpdef long long body_left(long long left, long long size, bint is_last) except? -2

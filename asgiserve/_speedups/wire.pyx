@@ -189,7 +189,7 @@ cdef class ResponseEncoder:
                 pair = <tuple>field
                 kind = _known_kinds[slot]
             else:
-                pair = _check_field(field)
+                pair = check_field(field)
                 kind = _kind_of(<bytes>pair[0])
                 if pair is field and PyBytes_GET_SIZE(<bytes>pair[1]) <= MAX_KNOWN_VALUE:
                     _known_fields[slot] = pair
@@ -372,8 +372,12 @@ cdef int _kind_of(bytes name) noexcept:
     return PLAIN
 
 
-cdef inline tuple _check_field(object field):
-    """Return the name and the value of a field that may go on the wire."""
+cpdef inline tuple check_field(object field):
+    """Return the name and the value of a field that may go on the wire.
+
+    Raises:
+        AppError: it may not.
+    """
     cdef bytes name, value
     cdef tuple pair
     if type(field) is tuple and len(<tuple>field) == 2:
@@ -426,7 +430,7 @@ cpdef bytes encode_trailers(object headers):
     cdef list parts = [b"0\r\n"]
     cdef bytes name, value
     for field in headers:
-        name, value = _check_field(field)
+        name, value = check_field(field)
         if name.lower() in FORBIDDEN_TRAILERS:
             raise AppError(f"header {name!r} is not allowed in 'http.response.trailers'")
         parts.append(b"%b: %b\r\n" % (name, value))
@@ -442,6 +446,24 @@ cpdef bytes encode_informational(int status, object headers):
     """
     cdef list parts = [_status_lines[status]]
     for field in headers:
-        parts.append(b"%b: %b\r\n" % _check_field(field))
+        parts.append(b"%b: %b\r\n" % check_field(field))
     parts.append(b"\r\n")
     return b"".join(parts)
+
+
+cpdef bytes encode_frame(int kind, int flags, long long stream_id, bytes content):
+    """Return an HTTP/2 frame (RFC 9113 section 4.1); `content` is shorter than 16 MiB."""
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(content)
+    cdef bytes frame = PyBytes_FromStringAndSize(NULL, 9 + size)
+    cdef unsigned char *to = <unsigned char *>PyBytes_AS_STRING(frame)
+    to[0] = <unsigned char>(size >> 16)
+    to[1] = <unsigned char>(size >> 8)
+    to[2] = <unsigned char>size
+    to[3] = <unsigned char>kind
+    to[4] = <unsigned char>flags
+    to[5] = <unsigned char>(stream_id >> 24)
+    to[6] = <unsigned char>(stream_id >> 16)
+    to[7] = <unsigned char>(stream_id >> 8)
+    to[8] = <unsigned char>stream_id
+    memcpy(to + 9, PyBytes_AS_STRING(content), size)
+    return frame

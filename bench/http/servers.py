@@ -105,12 +105,12 @@ def _bare(loop: str) -> Arguments:
 
 
 SERVERS = [
-    Server("asgiserve", "asgiserve", _asgiserve("llhttp", "uvloop"), asgiserve_probe("compiled", "uvloop", "h2")),
+    Server("asgiserve", "asgiserve", _asgiserve("llhttp", "uvloop"), asgiserve_probe("compiled", "uvloop")),
     Server(
         "asgiserve-pure",
         "asgiserve pure",
         _asgiserve("h11", "uvloop"),
-        asgiserve_probe("pure", "uvloop", "h2"),
+        asgiserve_probe("pure", "uvloop", "hpack"),
         rival="uvicorn-h11",
     ),
     Server(

@@ -320,14 +320,14 @@ def test_later_requests_refer_to_the_first_one():
         (lambda n: frame(RST_STREAM, 0, n, bytes(4)), "wrong answer: <StreamReset"),
         (lambda n: goaway(n), "wrong answer: <ConnectionTerminated"),
         (lambda n: frame(DATA, 0, 0, b"?"), "wrong answer: ProtocolError"),
-        (lambda n: None, "no answer: the connection was closed"),
+        (lambda n: None, "no answer: the connection was closed|reset|pipe"),  # it may not have read everything
     ],
 )
 def test_the_check_over_http2_refuses_wrong_answers(answer, message):
     server = Http2Server(answer)
     try:
         with socket.create_connection(("127.0.0.1", server.port), 10) as sock:
-            with pytest.raises(ServerFailed, match=message):
+            with pytest.raises((ServerFailed, ConnectionError), match=message):
                 http2.check(HTTP2, sock)
     finally:
         server.close()
