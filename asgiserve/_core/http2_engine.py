@@ -368,14 +368,14 @@ class HTTP2Engine:
         if ends:
             self._end(stream_id, stream)
 
-    def send_data(self, stream_id: int, data: bytes, ends: bool) -> None:
-        """Send a part of a body, which is not larger than room() says."""
+    def send_data(self, stream_id: int, data: bytes, start: int, end: int, ends: bool) -> None:
+        """Send a part of a body, `data` from `start` to `end`, which is not larger than room() says."""
         stream = self._streams.get(stream_id)
         if stream is None or stream.has_ended:
             return
-        self.window -= len(data)
-        stream.send_window -= len(data)
-        self._output.append(encode_frame(FRAME_DATA, FLAG_END_STREAM if ends else 0, stream_id, data))
+        self.window -= end - start
+        stream.send_window -= end - start
+        self._output.append(encode_frame(FRAME_DATA, FLAG_END_STREAM if ends else 0, stream_id, data, start, end))
         if ends:
             self._end(stream_id, stream)
 

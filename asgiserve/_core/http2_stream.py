@@ -590,7 +590,7 @@ class HTTP2Stream(Sender):
             self._is_end_due = True
         if data:
             if not self._pieces and self._sending.has_room(self.id, len(data)):
-                self._put(data)
+                self._put(data, 0, len(data))
                 self._sending.flush()
                 self.after_frames()
                 return
@@ -603,11 +603,11 @@ class HTTP2Stream(Sender):
             self._send_end()
             self._sending.flush()
 
-    def _put(self, data: bytes) -> None:
-        """Send a frame; behind the last bytes, the end."""
+    def _put(self, data: bytes, start: int, end: int) -> None:
+        """Send a frame with these bytes of `data`; behind the last bytes of all, the end."""
         ends = self._is_end_due and not self._pieces
         is_last = ends and self._end_fields is None
-        self._engine.send_data(self.id, data, is_last)
+        self._engine.send_data(self.id, data, start, end, is_last)
         if is_last:
             self._is_ended = True
         elif ends:
@@ -622,16 +622,14 @@ class HTTP2Stream(Sender):
         pieces = self._pieces
         piece = pieces[0]
         start = self._offset
-        if start or len(piece) > size:
-            data = piece[start : start + size]
+        end = start + size
+        if end < len(piece):
+            self._offset = end
         else:
-            data = piece
-        if start + len(data) == len(piece):
+            end = len(piece)
             pieces.popleft()
             self._offset = 0
-        else:
-            self._offset = start + len(data)
-        self._put(data)
+        self._put(piece, start, end)
         if self._write_deadline != inf:
             self._write_deadline = inf
         if not pieces:
@@ -649,7 +647,7 @@ class HTTP2Stream(Sender):
         self._is_end_due = False
         self._is_ended = True
         if fields is None:
-            self._engine.send_data(self.id, b"", True)
+            self._engine.send_data(self.id, b"", 0, 0, True)
         else:
             self._engine.send_fields(self.id, fields, True)
 

@@ -18,6 +18,8 @@ if sys.platform != "win32":
 
 #: Bytes that are collected while input is processed before they go to the transport.
 CORK_LIMIT = 64 * 1024
+#: Mean size of what was collected above which it is not joined, where the transport can gather.
+GATHER_SIZE = 4 * 1024
 #: Bytes behind a head that are not copied behind it, where the transport cannot gather: another call costs less.
 JOIN_LIMIT = 64 * 1024
 #: `struct linger`: on, for no time.
@@ -158,14 +160,23 @@ class Output(Deferred):
             self._transport.write(first + second)
 
     def flush(self) -> None:
-        """Write what was collected so far."""
+        """Write what was collected so far, joined unless that is much."""
         corked = self._corked
-        if corked is not None:
-            if self._corked_more is not None:
-                corked = b"".join(self._corked_more)
-            self._drop_corked()
-            if not self.is_lost:
-                self._put(corked)
+        if corked is None:
+            return
+        more = self._corked_more
+        size = self._corked_size
+        self._drop_corked()
+        if self.is_lost:
+            return
+        if more is None:
+            self._put(corked)
+        elif self._gathers and size > GATHER_SIZE * len(more):
+            if self.is_paused:
+                self._unwritten += size
+            self._transport.writelines(more)
+        else:
+            self._put(b"".join(more))
 
     def _drop_corked(self) -> None:
         self._corked = None

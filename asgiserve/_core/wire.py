@@ -217,8 +217,9 @@ def _to_bytes(item: object) -> bytes:
     raise AppError(f"header names and values must be bytes, not {type(item).__name__}: {item!r}")
 
 
-def encode_frame(kind: int, flags: int, stream_id: int, content: bytes) -> bytes:
-    """Return an HTTP/2 frame (RFC 9113 section 4.1); `content` is shorter than 16 MiB."""
+def encode_frame(kind: int, flags: int, stream_id: int, content: bytes, start: int = 0, end: int = -1) -> bytes:
+    """Return an HTTP/2 frame (RFC 9113 section 4.1) with `content` from `start` to `end`, which is less than 16 MiB."""
+    content = content[start:] if end < 0 else content[start:end]
     size = len(content)
     return b"%c%c%c%c%c%b%b" % (
         size >> 16,

@@ -59,7 +59,7 @@ cdef class HTTP2Engine:
     @cython.locals(stream=StreamState, block=bytes, flags=cython.int, kind=cython.int)
     cpdef send_fields(self, long long stream_id, list fields, bint ends)
     @cython.locals(stream=StreamState)
-    cpdef send_data(self, long long stream_id, bytes data, bint ends)
+    cpdef send_data(self, long long stream_id, bytes data, Py_ssize_t start, Py_ssize_t end, bint ends)
     cdef int _end(self, long long stream_id, StreamState stream) except -1
     @cython.locals(stream=StreamState)
     cpdef long long room(self, long long stream_id) except? -1

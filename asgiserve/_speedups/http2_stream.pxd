@@ -96,7 +96,7 @@ cdef class HTTP2Stream(Sender):
     cdef _log_access(self, Py_ssize_t size)
     cdef _send(self, bytes data, bint ends)
     @cython.locals(ends=cython.bint, is_last=cython.bint)
-    cdef _put(self, bytes data)
+    cdef _put(self, bytes data, Py_ssize_t start, Py_ssize_t end)
     cdef _send_end(self)
     cpdef bint is_drained(self) except -1
     cpdef wait(self)

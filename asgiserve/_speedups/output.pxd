@@ -3,7 +3,7 @@ from asgiserve._speedups.flow cimport Step, Waiters
 from asgiserve._speedups.state cimport ServerState
 from asgiserve._speedups.transport cimport Transport
 
-cdef Py_ssize_t CORK_LIMIT, JOIN_LIMIT
+cdef Py_ssize_t CORK_LIMIT, GATHER_SIZE, JOIN_LIMIT
 cdef double inf
 
 cdef class Output(Deferred):

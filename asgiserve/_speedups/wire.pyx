@@ -451,9 +451,14 @@ cpdef bytes encode_informational(int status, object headers):
     return b"".join(parts)
 
 
-cpdef bytes encode_frame(int kind, int flags, long long stream_id, bytes content):
-    """Return an HTTP/2 frame (RFC 9113 section 4.1); `content` is shorter than 16 MiB."""
+cpdef bytes encode_frame(int kind, int flags, long long stream_id, bytes content, Py_ssize_t start=0, Py_ssize_t end=-1):
+    """Return an HTTP/2 frame (RFC 9113 section 4.1) with `content` from `start` to `end`, which is less than 16 MiB."""
     cdef Py_ssize_t size = PyBytes_GET_SIZE(content)
+    if end < 0 or end > size:
+        end = size
+    if start < 0 or start > end:
+        start = end
+    size = end - start
     cdef bytes frame = PyBytes_FromStringAndSize(NULL, 9 + size)
     cdef unsigned char *to = <unsigned char *>PyBytes_AS_STRING(frame)
     to[0] = <unsigned char>(size >> 16)
@@ -465,5 +470,5 @@ cpdef bytes encode_frame(int kind, int flags, long long stream_id, bytes content
     to[6] = <unsigned char>(stream_id >> 16)
     to[7] = <unsigned char>(stream_id >> 8)
     to[8] = <unsigned char>stream_id
-    memcpy(to + 9, PyBytes_AS_STRING(content), size)
+    memcpy(to + 9, PyBytes_AS_STRING(content) + start, size)
     return frame

@@ -55,7 +55,7 @@ def test_nothing_is_sent_on_a_stream_that_has_ended(engine):
     engine.send_fields(1, [(b":status", b"204")], True)
     assert engine.take_output() == frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\x89")
     engine.send_fields(1, [(b":status", b"204")], True)
-    engine.send_data(1, b"x", True)
+    engine.send_data(1, b"x", 0, 1, True)
     engine.reset(1, 8)
     engine.credit_stream(1, 10)
     assert engine.take_output() == b""
@@ -93,8 +93,8 @@ def test_windows_of_what_we_send(engine):
     open_stream(engine, 1)
     assert engine.room(1) == 16384
     for _ in range(3):
-        engine.send_data(1, bytes(16384), False)
-    engine.send_data(1, bytes(16383), False)
+        engine.send_data(1, bytes(20000), 3616, 20000, False)
+    engine.send_data(1, bytes(16383), 0, 16383, False)
     assert (engine.room(1), engine.window) == (0, 0)
     assert engine.take(WINDOW_UPDATE, 0, 1, (100).to_bytes(4, "big")) == _consts.H2_WINDOW
     assert engine.room(1) == 0
