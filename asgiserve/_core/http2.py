@@ -17,6 +17,7 @@ from .._consts import (
     FRAME_CONTINUATION,
     FRAME_DATA,
     FRAME_GOAWAY,
+    FRAME_HEADERS,
     FRAME_PING,
     FRAME_PRIORITY,
     FRAME_RST_STREAM,
@@ -40,7 +41,7 @@ from ..errors import ConnectionFault, ProtocolError, StreamError
 from .connection import _address
 from .cycle import HTTPCycle
 from .head import RequestHead
-from .http2_budget import PRICE_FRAME, PRICE_RESET, PRICE_SETTINGS, Budget
+from .http2_budget import PRICE_FRAME, PRICE_RESET, PRICE_SETTINGS, SETTINGS_SIZE, Budget
 from .http2_engine import HTTP2Engine
 from .http2_frames import FrameSplitter
 from .http2_request import check_trailers, read_request
@@ -64,6 +65,8 @@ MAX_STREAM_ID = 2**31 - 1
 MAX_PIECES = 16 * 1024
 #: Answers of the engine's own to a client that reads nothing.
 MAX_UNREAD = 256
+#: Bytes that such a client is sent without a window: heads, which may be all of a response.
+MAX_UNREAD_SIZE = 1024 * 1024
 _PING = b"goaway!\n"
 
 
@@ -301,6 +304,8 @@ class HTTP2Connection:
 
     def _set_idle_deadline(self) -> None:
         """Without a stream, the client has a while to open the next one."""
+        if self._block_started:
+            return  # it is about to
         if self._streams:
             self._deadline = inf
         elif self._engine.last_id:
@@ -339,13 +344,18 @@ class HTTP2Connection:
                 self._budget.spend(PRICE_FRAME, now, "empty DATA frames")
             elif frames.stream_id not in self._streams:
                 self._budget.spend(PRICE_FRAME, now, "frames for streams that have ended")
+        elif kind == FRAME_HEADERS:
+            if frames.stream_id <= self._engine.last_id and frames.stream_id not in self._streams:
+                self._budget.spend(PRICE_FRAME, now, "frames for streams that have ended")
         elif kind == FRAME_WINDOW_UPDATE:
             self._budget.count_update()
         elif kind == FRAME_RST_STREAM:
             self._budget.spend(PRICE_RESET, now, "streams reset")
         elif kind == FRAME_SETTINGS:
-            if not flags & FLAG_ACK:
-                self._budget.spend(PRICE_SETTINGS, now, "SETTINGS frames")
+            if flags & FLAG_ACK:
+                self._budget.spend(PRICE_FRAME, now, "SETTINGS frames")
+            else:
+                self._budget.spend(PRICE_SETTINGS + frames.size // SETTINGS_SIZE, now, "SETTINGS frames")
                 self._count_unread()
         elif kind == FRAME_PING:
             self._budget.spend(PRICE_FRAME, now, "PING frames")
@@ -395,7 +405,7 @@ class HTTP2Connection:
         engine = self._engine
         fields = engine.take_fields()
         ended = engine.has_ended
-        self._budget.explain_updates()
+        self._budget.explain_updates(0)
         if stream_id > self._last_stream_id or self._is_full():
             engine.reset(stream_id, REFUSED_STREAM)
             self._budget.spend(PRICE_RESET, state.now, "streams refused")
@@ -438,8 +448,11 @@ class HTTP2Connection:
         return scope
 
     def _is_full(self) -> bool:
-        """Whether there are as many streams as there may be, or applications that their streams have left alone."""
+        """Whether there are as many streams as there may be, or applications that their streams have left alone, or
+        responses that the client does not read."""
         if len(self._streams) >= MAX_STREAMS:
+            return True
+        if self._output.is_paused and self._transport.get_write_buffer_size() > MAX_UNREAD_SIZE:
             return True
         if len(self._left) >= MAX_STREAMS:
             self._left = [cycle for cycle in self._left if cycle.task is not None]

@@ -17,13 +17,19 @@ REFILL = 100
 PRICE_RESET = 2
 #: SETTINGS.
 PRICE_SETTINGS = 10
-#: PING, PRIORITY, DATA without anything in it, and frames of unknown types.
+#: Bytes of them that cost 1 more.
+SETTINGS_SIZE = 600
+#: PING, PRIORITY, DATA without anything in it, frames of unknown types, and those for streams that have ended.
 PRICE_FRAME = 1
 
 #: WINDOW_UPDATE frames that nothing we sent explains.
 MAX_WINDOW_UPDATES = 1000
 #: Those that one frame of ours, or a new stream, explains.
 EXPLAINED_UPDATES = 2
+#: Bytes of ours that explain another one: there are clients that give window for each 4 KiB, twice.
+UPDATE_SIZE = 1024
+#: The most that are explained and have yet to come: what is on its way is answered later.
+MAX_EXPLAINED_UPDATES = 32 * 1024
 
 
 class Budget:
@@ -57,6 +63,6 @@ class Budget:
         if self._updates > MAX_WINDOW_UPDATES:
             raise ConnectionFault(ENHANCE_YOUR_CALM, "too many window updates")
 
-    def explain_updates(self) -> None:
-        """Something was sent, or a stream was opened, to which the client may answer with window updates."""
-        self._updates = max(0, self._updates - EXPLAINED_UPDATES)
+    def explain_updates(self, size: int) -> None:
+        """`size` bytes were sent, or a stream was opened, to which the client may answer with window updates."""
+        self._updates = max(-MAX_EXPLAINED_UPDATES, self._updates - EXPLAINED_UPDATES - size // UPDATE_SIZE)

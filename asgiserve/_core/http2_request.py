@@ -48,7 +48,7 @@ def read_request(fields: "list[Any]", ended: bool, head: RequestHead, limits: Li
         StreamError: the request is malformed.
         ProtocolError: it is refused; `head` has what is known of it.
     """
-    pseudo = _read_fields(fields, head)
+    pseudo = _read_fields(fields, head, limits.header_fields)
     method, path = _check_pseudo(pseudo)
     head.method = _METHOD_NAMES.get(method) or method[:32].decode("ascii")
     if b"?" in path:
@@ -102,12 +102,16 @@ class Pseudo:
             raise StreamError(PROTOCOL_ERROR, "pseudo-header field twice")
 
 
-def _read_fields(fields: "list[Any]", head: RequestHead) -> Pseudo:
-    """Check the fields one by one (RFC 9113 sections 8.2 and 8.3); return the pseudo-header fields."""
+def _read_fields(fields: "list[Any]", head: RequestHead, limit: int) -> Pseudo:
+    """Check the fields one by one (RFC 9113 sections 8.2 and 8.3); return the pseudo-header fields.
+
+    A byte can stand for a field: what comes behind the first one above the limit is not looked at.
+    """
     pseudo = Pseudo()
     headers: list[tuple[bytes, bytes]] = []
     head.headers = headers
     cookie = -1
+    crumbs: list[bytes] = []
     for field in fields:
         known = _known_kinds.get(field)
         kind: int = _check_field(field) if known is None else known
@@ -116,13 +120,17 @@ def _read_fields(fields: "list[Any]", head: RequestHead) -> Pseudo:
                 raise StreamError(PROTOCOL_ERROR, "pseudo-header field behind another field")
             pseudo.put(kind, field[1])
         elif kind == COOKIE and cookie >= 0:
-            headers[cookie] = (b"cookie", headers[cookie][1] + b"; " + field[1])  # section 8.2.3: it came in pieces
+            crumbs.append(field[1])
         else:
             if kind == COOKIE:
                 cookie = len(headers)
             elif kind != ORDINARY:
                 head.note(kind, field[1])
             headers.append(field)
+            if len(headers) > limit:
+                break
+    if crumbs:
+        headers[cookie] = (b"cookie", b"; ".join([headers[cookie][1], *crumbs]))  # section 8.2.3: it came in pieces
     return pseudo
 
 

@@ -70,7 +70,7 @@ class Sending:
         output = self._output
         if self._queue or output.is_paused or output.is_closing or size > self._engine.room(stream_id):
             return False
-        self._budget.explain_updates()
+        self._budget.explain_updates(size)
         return True
 
     def queue(self, sender: Sender) -> None:
@@ -120,8 +120,9 @@ class Sending:
         queue.popleft()
         room = engine.room(sender.id)
         if room > 0:
+            window = engine.window
             sender.send_frame(room)
-            self._budget.explain_updates()
+            self._budget.explain_updates(window - engine.window)
             self.flush()
             if sender.has_data():
                 queue.append(sender)

@@ -180,11 +180,11 @@ class HTTP2Stream(Sender):
         if not self._is_rest_refused:
             self._check_length(ended)
         cycle = self.cycle
+        if ended:
+            self._is_request_ended = True
         limit = self._state.limits.body
         if 0 <= limit < self._received and cycle is not None:
             raise ProtocolError(413, "request body too large")
-        if ended:
-            self._is_request_ended = True
         if padding:
             self._credit(padding)
         if cycle is None:
@@ -301,6 +301,7 @@ class HTTP2Stream(Sender):
         self._end_request()
         if cycle is not None:
             cycle.disconnect(True)
+            self._connection.leave(cycle)
         self._settle()
 
     def _close(self) -> None:
@@ -386,13 +387,13 @@ class HTTP2Stream(Sender):
 
     def _on_read_deadline(self) -> None:
         self._read_deadline = inf
-        if self.cycle is None:
+        if self.cycle is not None:
+            self.refuse(ProtocolError(408, "request body not received in time"))
+        elif self._is_ended:
             # RFC 9113 section 8.1: the response is complete, the rest of the request is not wanted.
             self._engine.reset(self.id, NO_ERROR)
             self._sending.flush()
             self._close()
-        else:
-            self.refuse(ProtocolError(408, "request body not received in time"))
 
     # -- the responder: called by the cycle
 

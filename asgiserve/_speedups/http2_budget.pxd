@@ -1,4 +1,5 @@
-cdef int BUDGET, ENHANCE_YOUR_CALM, EXPLAINED_UPDATES, MAX_WINDOW_UPDATES, REFILL
+cdef int BUDGET, ENHANCE_YOUR_CALM, EXPLAINED_UPDATES, MAX_EXPLAINED_UPDATES, MAX_WINDOW_UPDATES, REFILL
+cdef Py_ssize_t UPDATE_SIZE
 
 cdef class Budget:
     cdef double _spent
@@ -7,4 +8,4 @@ cdef class Budget:
 
     cpdef spend(self, int price, double now, str what)
     cpdef count_update(self)
-    cpdef explain_updates(self)
+    cpdef explain_updates(self, Py_ssize_t size)

@@ -20,8 +20,8 @@ cdef class Pseudo:
 
 @cython.locals(pseudo=Pseudo, method=bytes, path=bytes)
 cpdef read_request(list fields, bint ended, RequestHead head, Limits limits)
-@cython.locals(field=tuple, kind=cython.int, cookie=cython.Py_ssize_t, headers=list, pseudo=Pseudo)
-cdef Pseudo _read_fields(list fields, RequestHead head)
+@cython.locals(field=tuple, kind=cython.int, cookie=cython.Py_ssize_t, crumbs=list, headers=list, pseudo=Pseudo)
+cdef Pseudo _read_fields(list fields, RequestHead head, Py_ssize_t limit)
 @cython.locals(name=bytes, value=bytes, kind=cython.int)
 cdef int _check_field(tuple field) except? -9
 cdef int _check_name(bytes name, bytes value) except? -9

@@ -33,7 +33,7 @@ cdef class Sending:
     cpdef open_window(self)
     @cython.locals(output=Output, is_corked=cython.bint)
     cpdef go_on(self)
-    @cython.locals(sender=Sender, engine=HTTP2Engine, room=cython.longlong)
+    @cython.locals(sender=Sender, engine=HTTP2Engine, room=cython.longlong, window=cython.longlong)
     cdef bint _send_frame(self) except -1
     @cython.locals(sender=Sender)
     cpdef bint is_stuck(self, double now) except -1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from harness import respond, serve
@@ -21,6 +22,7 @@ from http2_peer import (
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
+    Stream,
     connect,
     fields,
     frame,
@@ -204,6 +206,15 @@ def test_a_body_that_is_too_large(stack, server_log):
     assert peer.streams[stream_id].status == 413
 
 
+def test_a_body_that_is_too_large_and_complete(stack, server_log):
+    """Nothing is waited for behind its end."""
+    peer = connect(stack, Idle(), limit_request_body=10)
+    stream = peer.get(fields("POST"), b"x" * 11)
+    assert (stream.status, stream.ended, stream.reset) == (413, True, None)
+    peer.raw(frame(GOAWAY, 0, 0, bytes(8)))
+    assert peer.client.transport.lost
+
+
 def test_a_body_that_is_too_large_within_the_response(stack, server_log):
     async def steps(scope, receive, send):
         await send(start())
@@ -315,6 +326,18 @@ def test_applications_that_run_on_behind_their_streams(stack):
     peer.client.loop.run_until_idle()
     peer.request()
     assert len(app.gates) == 101
+
+
+def test_applications_that_run_on_behind_refused_bodies(stack, server_log):
+    """The same, for streams that got an answer that is not the application's."""
+    app = Deaf()
+    peer = connect(stack, app, limit_request_body=10)
+    for _ in range(150):
+        stream_id = peer.request(fields("POST"), end=False)
+        if peer.streams[stream_id].reset is None:
+            peer.data(stream_id, b"x" * 11, end=True)
+    assert len(app.gates) == 100
+    assert peer.get().reset == REFUSED_STREAM
 
 
 # -- faults of the connection
@@ -540,6 +563,7 @@ def test_some_resets_are_no_flood(stack):
         (frame(PING, ACK, 0, b"x" * 8), "too many PING frames"),
         (frame(SETTINGS), "too many SETTINGS frames"),
         (frame(SETTINGS, 0, 0, setting(4, 1)), "too many SETTINGS frames"),
+        (frame(SETTINGS, ACK), "too many SETTINGS frames"),
         (frame(PRIORITY, 0, 9, number(0) + b"\1"), "too many frames without effect"),
         (frame(99), "too many frames without effect"),
         (frame(WINDOW_UPDATE, 0, 0, number(1)), "too many window updates"),
@@ -674,3 +698,85 @@ def test_responses_in_masses_are_bounded_by_streams(stack):
     numbers = [peer.request() for _ in range(100)]
     assert all(peer.streams[one].status == 200 for one in numbers)
     assert len(peer.client.scopes) == 100
+
+
+def test_header_blocks_for_streams_that_have_ended(stack, server_log):
+    """They are decoded, and ignored where the stream was reset; that is no reason to send them without end."""
+    peer = opened(connect(stack, Idle()))
+    peer.raw(frame(DATA, 0, 3, b"x"))
+    assert peer.streams[3].reset == STREAM_CLOSED
+    for _ in range(15):
+        peer.client.feed(frame(HEADERS, 5, 3, b"\x82") * 100)
+        if peer.closed:
+            break
+    peer.read()
+    assert peer.closed
+    assert server_log.warnings[-1].endswith("too many frames for streams that have ended")
+
+
+def test_responses_that_are_not_read(stack, server_log):
+    """Those without a body need no window, and no stream stays open for them: the transport's buffer is the bound."""
+
+    async def heads(scope, receive, send):
+        await respond(send, headers=[(b"set-cookie", b"x" * 2000)])
+
+    peer = connect(stack, heads, peer=without_window(2**20))
+    block = peer.h2.encoder.encode(fields("HEAD"))
+    peer.client.transport.block_writes()
+    for count in range(3000):
+        peer.client.feed(frame(HEADERS, 5, 2 * count + 1, block))
+        if peer.closed:
+            break
+    assert peer.closed
+    assert server_log.warnings == ["127.0.0.1:50000 - HTTP/2 connection ended: too many streams refused"]
+    assert peer.client.transport.max_pending < 1_200_000
+
+
+def test_a_client_that_gives_window_in_small_parts(stack):
+    """One for the stream and one for the connection with each 4 KiB: so does that of Go."""
+
+    async def large(scope, receive, send):
+        await respond(send, b"x" * 4_000_000)
+
+    peer = connect(stack, large, peer=without_window(2**24))
+    peer.credit(2**24)
+    for _ in range(3):
+        stream_id = peer.request(end=False)
+        assert len(peer.streams[stream_id].body) == 4_000_000
+        for _ in range(4_000_000 // 4096):
+            peer.credit(4096).credit(4096, stream_id)
+        peer.h2.end_stream(stream_id)
+        peer.flush()
+        assert not peer.closed
+
+
+@pytest.mark.parametrize(("name", "status"), [("cookie", 200), ("expect", 431)])
+def test_a_field_that_is_repeated_very_often(stack, server_log, name, status):
+    """A byte each time is enough to do that, so what it costs must not grow with the square."""
+    peer = connect(stack, hello, limit_header_size=10_000_000)
+    stream_id = peer.h2.get_next_available_stream_id()
+    peer.streams[stream_id] = Stream()
+    peer.h2.send_headers(stream_id, [*fields(), (name, "y" * 100)], True)
+    sent = peer.h2.data_to_send()
+    data = sent[:4] + b"\1" + sent[5:]  # the block goes on
+    more = b"\xbe" * 40_000
+    parts = [more[at : at + 16384] for at in range(0, len(more), 16384)]
+    data += b"".join(frame(CONTINUATION, END_HEADERS * (part is parts[-1]), stream_id, part) for part in parts)
+    before = time.process_time()
+    peer.raw(data)
+    assert time.process_time() - before < 2
+    assert peer.streams[stream_id].status == status
+    if status == 200:
+        (cookie,) = [value for key, value in peer.client.scopes[0]["headers"] if key == b"cookie"]
+        assert cookie == b"; ".join([b"y" * 100] * 40_001)
+
+
+def test_settings_in_masses(stack, server_log):
+    """Each one of them goes over all streams; what they cost depends on how many there are in a frame."""
+    peer = connect(stack, hello)
+    for _ in range(60):
+        peer.client.feed(frame(SETTINGS, 0, 0, setting(4, 1) * 2700))
+        if peer.closed:
+            break
+    peer.read()
+    assert ended_for(peer, server_log, ENHANCE_YOUR_CALM, "too many SETTINGS frames")

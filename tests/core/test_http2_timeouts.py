@@ -128,6 +128,20 @@ def test_a_header_block_behind_another(stack):
     assert peer.code == ENHANCE_YOUR_CALM
 
 
+def test_a_header_block_behind_the_last_response(stack):
+    """Its time is not that of an idle connection, be that more or less."""
+    for keep_alive in (5, 300):
+        app = Gated()
+        peer = connect(stack, app, timeout_keep_alive=keep_alive)
+        peer.request()
+        peer.raw(frame(HEADERS, 1, 3, b"\x82"))
+        app.go(peer.client)
+        peer.advance(30 - SLACK)
+        assert not peer.closed
+        peer.advance(2 * SLACK)
+        assert peer.code == ENHANCE_YOUR_CALM
+
+
 def test_a_header_block_that_ends_in_time(stack):
     peer = connect(stack, Gated())
     peer.request()
@@ -340,6 +354,26 @@ def test_a_response_takes_too_long(stack, server_log):
     assert (stream.status, stream.reset) == (200, CANCEL)
     assert server_log.warnings == ["127.0.0.1:50000 - request not done within 10 s: stream reset"]
     assert not peer.client.state.tasks
+
+
+def test_the_rest_of_a_request_is_no_matter_within_its_response(stack, server_log):
+    """The application is done with both; the client takes its time, and takes something each time."""
+
+    async def steps(scope, receive, send):
+        await respond(send, b"x" * 1000)
+
+    peer = connect(stack, Script(steps), peer=without_window(100))
+    stream_id = peer.request(fields("POST"), end=False)
+    stream = peer.streams[stream_id]
+    for count in range(1, 10):
+        assert len(stream.body) == 100 * count
+        peer.advance(40)
+        assert (stream.ended, stream.reset) == (False, None)
+        peer.credit(100, stream_id)
+    assert (len(stream.body), stream.ended, stream.reset) == (1000, True, None)
+    peer.advance(60 + SLACK)  # now it is
+    assert stream.reset == 0
+    assert server_log.warnings == []
 
 
 # -- the end of the server
