@@ -4,6 +4,7 @@ from collections import deque
 from math import inf
 from typing import Any
 
+from .._consts import MAX_STREAMS
 from .http2_budget import Budget
 from .http2_engine import HTTP2Engine
 from .output import Output
@@ -76,6 +77,8 @@ class Sending:
     def queue(self, sender: Sender) -> None:
         """Let a stream send what it has, in turn with the others."""
         if not sender.is_queued:
+            if len(self._queue) >= 2 * MAX_STREAMS:  # half of them at least were reset
+                self._queue = deque([waiting for waiting in self._queue if waiting.has_data()])
             sender.is_queued = True
             self._queue.append(sender)
         self.go_on()

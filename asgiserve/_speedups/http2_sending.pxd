@@ -7,6 +7,7 @@ from asgiserve._speedups.responder cimport Responder
 from asgiserve._speedups.state cimport ServerState
 
 cdef double inf
+cdef int MAX_STREAMS
 
 cdef class Sender(Responder):
     cdef readonly long long id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 from h2.settings import SettingCodes
@@ -351,3 +352,16 @@ def test_a_large_table_is_not_kept_for_the_client(stack):
     peer.raw(frame(SETTINGS, 0, 0, (1).to_bytes(2, "big") + (2**30).to_bytes(4, "big")))
     assert peer.get().status == 200
     assert peer.h2.decoder.header_table_size == 4096
+
+
+def test_streams_that_were_reset_do_not_wait_for_the_window(stack):
+    """As long as the window of the connection is used up, nobody gets to them."""
+    peer = connect(stack, Stream(100_000, 1), peer=without_window(2**20))
+    peer.request()
+    for _ in range(400):
+        peer.reset(peer.request())
+    gc.collect()
+    assert sum(type(one).__name__ == "HTTP2Stream" for one in gc.get_objects()) < 250
+    peer.credit(2**20)
+    assert (len(peer.streams[1].body), peer.streams[1].ended) == (100_000, True)
+    assert peer.streams[peer.request()].ended

@@ -330,11 +330,13 @@ def test_applications_that_run_on_behind_their_streams(stack):
 def test_applications_that_run_on_behind_refused_bodies(stack, server_log):
     """The same, for streams that got an answer that is not the application's."""
     app = Deaf()
-    peer = connect(stack, app, limit_request_body=10)
-    for _ in range(150):
+    peer = connect(stack, app, limit_request_body=10, timeout_keep_alive=100)
+    for count in range(150):
         stream_id = peer.request(fields("POST"), end=False)
         if peer.streams[stream_id].reset is None:
             peer.data(stream_id, b"x" * 11, end=True)
+        if count % 50 == 49:
+            peer.advance(3)
     assert len(app.gates) == 100
     assert peer.get().reset == REFUSED_STREAM
 
