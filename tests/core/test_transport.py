@@ -1475,15 +1475,16 @@ def test_a_large_body_goes_into_the_memory_of_its_protocol(world, visit, part):
             body.append(message["body"])
             more = message["more_body"]
             kinds.add(type(transport.get_protocol()).__name__ if transports else "")
-        await respond(send, b"".join(body) + b"!")
+        await respond(send, b"".join(body) + end)
 
+    end = b"that is all"  # not to be met by chance
     transports = []
     peer, transport = visit(app)
     transports.append(transport)
     for body in (os.urandom(MIB), b"small", os.urandom(2 * MIB)):
-        head, _, got = exchange(world, peer, post(body), b"!").partition(b"\r\n\r\n")
+        head, _, got = exchange(world, peer, post(body), end).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 ")
-        assert got == body + b"!"
+        assert got == body + end
     assert kinds == {"Intake", "HTTPConnection"}
 
 
