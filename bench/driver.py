@@ -18,7 +18,8 @@ from asgiserve.logging import AccessFormatter, AccessLog, JSONFormatter
 from asgiserve.logging.defaults import ACCESS_FORMAT
 from asgiserve.logging.streams import StreamHandler
 
-from .cases import Case
+from .cases import ROWS, Case
+from .http.http2 import requests
 
 #: Seconds; valgrind takes its time.
 RUN_TIMEOUT = 300.0
@@ -193,9 +194,8 @@ class WebSocketDriver(Driver):
 
 #: What a client sends first: the preface, SETTINGS, and a window for all that ever comes.
 HTTP2_OPENING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0" + b"\0\0\4\10\0\0\0\0\0" + b"\x7f\xff\0\0"
-#: The header blocks of a first GET request, which puts three fields into the table, and of all others.
-HTTP2_FIRST = b"\x82\x87\x84\x41\x0dbench.example\x7a\x0abench/1.00\x53\x03*/*"
-HTTP2_NEXT = b"\x82\x87\x84\xc0\xbf\xbe"
+#: Bytes of the head of a frame, the last four of which are the stream.
+HTTP2_HEAD_SIZE = 9
 #: Reads that are made at a time, ahead of their use.
 HTTP2_READS = 2000
 
@@ -207,7 +207,10 @@ class HTTP2Driver(Driver):
         self.stream_id = 1
         self.reads: list[bytes] = []
         super().__init__(stack, case)
-        self.sink.protocol.data_received(HTTP2_OPENING + self._request(HTTP2_FIRST))
+        frames = requests(ROWS["http2"])
+        size = HTTP2_HEAD_SIZE + int.from_bytes(frames[:3], "big")
+        self.next = frames[size:]
+        self.sink.protocol.data_received(HTTP2_OPENING + self._request(frames[:size]))
         while self.state.active:
             self.loop.run_until_complete(asyncio.sleep(0))
         self.sink.pieces.clear()
@@ -216,14 +219,15 @@ class HTTP2Driver(Driver):
     def _protocol(self, stack: Any) -> Any:
         return _stack.http2(stack)(self.state)
 
-    def _request(self, block: bytes) -> bytes:
-        head = len(block).to_bytes(3, "big") + b"\1\5" + self.stream_id.to_bytes(4, "big")
+    def _request(self, frame: bytes) -> bytes:
+        """The frame on a stream of its own."""
+        made = frame[: HTTP2_HEAD_SIZE - 4] + self.stream_id.to_bytes(4, "big") + frame[HTTP2_HEAD_SIZE:]
         self.stream_id += 2
-        return head + block
+        return made
 
     def _make_reads(self) -> None:
         for _ in range(HTTP2_READS):
-            self.reads.append(b"".join(self._request(HTTP2_NEXT) for _ in range(self.case.responses)))
+            self.reads.append(b"".join(self._request(self.next) for _ in range(self.case.responses)))
         self.reads.reverse()
 
     def _run(self, times: int) -> Generator[None, None, None]:

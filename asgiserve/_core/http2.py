@@ -486,10 +486,11 @@ class HTTP2Connection:
         stream = self._streams.get(stream_id)
         self._budget.spend(PRICE_RESET, self._state.now, "malformed requests")
         self.log("" if stream is None else stream.name, "HTTP/2 stream %d reset: %s", stream_id, error.detail)
-        self._engine.reset(stream_id, error.code)
         if stream is not None:
-            stream.lose()
-        self._sending.flush()
+            stream.reset(error.code)
+        else:
+            self._engine.reset(stream_id, error.code)
+            self._sending.flush()
 
     def _take_goaway(self) -> None:
         """The client opens no more streams; those that are open go on."""

@@ -304,7 +304,7 @@ class HTTP2Engine:
         return H2_WINDOW
 
     def _take_settings(self, flags: int, stream_id: int, content: bytes) -> int:
-        """Section 6.5. What the client grants is all that counts, and that nobody knows is ignored."""
+        """Take over the settings that concern us (section 6.5); those that nobody knows are ignored."""
         _check_connection(stream_id, "SETTINGS")
         if flags & FLAG_ACK:
             _check_size(content, 0, "acknowledging SETTINGS")
