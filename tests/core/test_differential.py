@@ -6,7 +6,6 @@ failure prints its input, and ASGISERVE_FUZZ_SEED repeats a run.
 
 from __future__ import annotations
 
-import os
 import random
 from typing import NamedTuple
 
@@ -14,23 +13,14 @@ import harness
 import pytest
 from conformance.case import chunked, head
 from conformance.test_corpus import CASES
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from asgiserve.errors import AppError, ProtocolError
 from core.apps import body, hello, start
+from core.fuzz import EXAMPLES, FUZZ, choose_seed
 
-FUZZ = int(os.environ.get("ASGISERVE_FUZZ", "0"))
-SEED = int(os.environ.get("ASGISERVE_FUZZ_SEED", "0")) or (random.SystemRandom().getrandbits(32) if FUZZ else 20)
-
-EXAMPLES = settings(
-    max_examples=FUZZ or 250,
-    derandomize=not FUZZ,
-    database=None,
-    deadline=None,
-    print_blob=False,
-    suppress_health_check=list(HealthCheck),
-)
+SEED = choose_seed(20)
 LIMITS = {"limit_request_line": 300, "limit_header_size": 400, "limit_header_fields": 12, "limit_request_body": 200}
 
 

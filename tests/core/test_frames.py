@@ -12,7 +12,7 @@ import zlib
 from importlib import import_module
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import FrameProtocol, Opcode
@@ -20,16 +20,9 @@ from wsproto.frame_protocol import FrameProtocol, Opcode
 from asgiserve._consts import CLOSE_NO_STATUS, WS_BINARY, WS_CLOSE, WS_NEED_DATA, WS_PING, WS_PONG, WS_TEXT
 from asgiserve.errors import FrameError
 
-FUZZ = int(os.environ.get("ASGISERVE_FUZZ", "0"))
-SEED = int(os.environ.get("ASGISERVE_FUZZ_SEED", "0")) or (random.SystemRandom().getrandbits(32) if FUZZ else 21)
-EXAMPLES = settings(
-    max_examples=FUZZ or 250,
-    derandomize=not FUZZ,
-    database=None,
-    deadline=None,
-    print_blob=False,
-    suppress_health_check=list(HealthCheck),
-)
+from .fuzz import EXAMPLES, FUZZ, choose_seed
+
+SEED = choose_seed(21)
 
 CONTINUATION = 0
 RSV1, RSV2, RSV3 = 0x40, 0x20, 0x10

@@ -6,29 +6,21 @@ each kind; a failure prints its input, and ASGISERVE_FUZZ_SEED repeats a run.
 
 from __future__ import annotations
 
-import os
 import random
 import sys
 from importlib import import_module
 
 import pytest
 from hpack import Decoder, Encoder, NeverIndexedHeaderTuple
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from asgiserve._consts import COMPRESSION_ERROR, ENHANCE_YOUR_CALM
 from asgiserve.errors import ConnectionFault
 
-FUZZ = int(os.environ.get("ASGISERVE_FUZZ", "0"))
-SEED = int(os.environ.get("ASGISERVE_FUZZ_SEED", "0")) or (random.SystemRandom().getrandbits(32) if FUZZ else 22)
-EXAMPLES = settings(
-    max_examples=FUZZ or 250,
-    derandomize=not FUZZ,
-    database=None,
-    deadline=None,
-    print_blob=False,
-    suppress_health_check=list(HealthCheck),
-)
+from .fuzz import EXAMPLES, FUZZ, choose_seed
+
+SEED = choose_seed(22)
 
 LIMIT = 65536
 #: Bytes of a value at least where blocks are compared with hpack's: before 4.2 it did not find those that have none.
