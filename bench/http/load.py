@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 
 from .. import scratch
 from ..process import ServerFailed, ServerProcess
-from . import http2
+from . import http2, http2_check
 from .certificate import certificate
 from .workloads import Workload
 
@@ -52,7 +52,7 @@ def check(workload: Workload, port: int) -> None:
     try:
         with _connect(workload, port) as sock:
             if workload.http2:
-                http2.check(workload, sock)
+                http2_check.check(workload, sock)
                 return
             shared = cast(socket.socket, _OneFile(sock))
             for _ in range(rounds):

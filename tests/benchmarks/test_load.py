@@ -17,7 +17,7 @@ pytest.importorskip("h2")
 from hpack import Decoder
 
 from bench import ROOT
-from bench.http import canned, http2
+from bench.http import canned, http2, http2_check
 from bench.http.load import SOURCE, TLS_FLAGS
 from bench.http.measure import measure
 from bench.http.servers import SERVERS
@@ -332,7 +332,7 @@ def test_the_check_over_http2_refuses_wrong_answers(answer, message):
     try:
         with socket.create_connection(("127.0.0.1", server.port), 10) as sock:
             with pytest.raises((ServerFailed, ConnectionError), match=message):
-                http2.check(HTTP2, sock)
+                http2_check.check(HTTP2, sock)
     finally:
         server.close()
 
