@@ -251,6 +251,9 @@ CONNECTION_FIELDS = frozenset((b"connection", b"keep-alive", b"proxy-connection"
 #: buffer.
 COPY_LIMIT = 16 * 1024
 
+#: What `scope["asgi"]` says of the interface.
+ASGI_VERSION = "3.0"
+SPEC_VERSION = "2.5"
 #: Whether bytes can go from a file to a socket inside the kernel.
 HAS_SENDFILE = hasattr(os, "sendfile")
 

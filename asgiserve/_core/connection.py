@@ -22,7 +22,8 @@ from .output import Drained, Output
 from .reader import RequestReader
 from .responder import Responder
 from .response import ResponseWriter
-from .scope import connection_scope, http_scope, websocket_scope
+from .scope import ConnectionScope, http_scope, websocket_scope
+from .scopedict import take_back
 from .state import ServerState
 from .websocket import WebSocketSession
 
@@ -86,7 +87,7 @@ class HTTPConnection(Responder):
         self._client_name: str = ""  # for the logs, made when one asks for it
         self._log_scheme: str = ""  # the current request's, as the application sees it
         self._forwarded_name: str = ""  # the current request's client, where a proxy names it
-        self._scope: Optional[dict[str, Any]] = None  # what the scopes of all requests have in common
+        self._scope: Optional[ConnectionScope] = None  # what the scopes of all requests have in common
         self._is_reading_paused: bool = False
         self._is_pumping: bool = False
         self._is_pump_due: bool = False
@@ -400,18 +401,20 @@ class HTTPConnection(Responder):
         self._is_launch_due = False
         if self._scope is None:
             self._scope = self._make_scope()
-        scope = http_scope(cycle.head, self._scope, state.root_path, state.lifespan_state)
-        if cycle.head.is_forwarded and state.forwarding is not None:
+        head = cycle.head
+        scope = http_scope(head, self._scope, state.paths, state.lifespan_state)
+        if head.is_forwarded and state.forwarding is not None:
             self._forwarded_name = state.forwarding(scope)
         if self._tls is not None:
             scope["extensions"]["tls"] = self._tls.copy()
         if state.logs_headers:
             self._log_scheme = scope["scheme"]
         state.run(cycle, scope)
+        take_back(scope, head.headers)
 
-    def _make_scope(self) -> "dict[str, Any]":
+    def _make_scope(self) -> ConnectionScope:
         state = self._state
-        scope = connection_scope(self._scheme, self._client, self._server, state.root_path, state.last_scope)
+        scope = ConnectionScope("1.1", self._scheme, self._client, self._server, state.last_scope)
         state.last_scope = scope
         return scope
 
@@ -428,7 +431,7 @@ class HTTPConnection(Responder):
         handshake = check_handshake(head, state.ws_per_message_deflate)
         if self._scope is None:
             self._scope = self._make_scope()
-        scope = websocket_scope(head, self._scope, state.root_path, state.lifespan_state, handshake.subprotocols)
+        scope = websocket_scope(head, self._scope, state.paths, state.lifespan_state, handshake.subprotocols)
         if head.is_forwarded and state.forwarding is not None:
             self._forwarded_name = state.forwarding(scope)
         if self._tls is not None:

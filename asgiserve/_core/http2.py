@@ -49,7 +49,7 @@ from .http2_response import OwnFields
 from .http2_sending import Sending
 from .http2_stream import HTTP2Stream
 from .output import Output
-from .scope import connection_scope, http_scope
+from .scope import ConnectionScope, http_scope
 from .state import ServerState
 
 logger = logging.getLogger("asgiserve.error")
@@ -124,7 +124,7 @@ class HTTP2Connection:
         self._tls: Optional[dict[str, Any]] = None  # the ASGI `tls` extension
         self._client: Any = None
         self._server: Any = None
-        self._scope: Optional[dict[str, Any]] = None  # what the scopes of all requests have in common
+        self._scope: Optional[ConnectionScope] = None  # what the scopes of all requests have in common
         self._is_going_away: bool = False
         self._last_stream_id: int = MAX_STREAM_ID  # no stream beyond it is served
         self._client_goes: bool = False  # it has said GOAWAY
@@ -439,10 +439,8 @@ class HTTP2Connection:
         """Return the ASGI scope of a request."""
         state = self._state
         if self._scope is None:
-            self._scope = connection_scope(self.scheme, self._client, self._server, state.root_path, None)
-            self._scope["http_version"] = "2"
-            self._scope["extensions"] = False  # no file can be sent without a copy
-        scope = http_scope(head, self._scope, state.root_path, state.lifespan_state)
+            self._scope = ConnectionScope("2", self.scheme, self._client, self._server, None)
+        scope = http_scope(head, self._scope, state.paths, state.lifespan_state)
         if self._tls is not None:
             scope["extensions"]["tls"] = self._tls.copy()
         return scope

@@ -19,6 +19,7 @@ from .http2_engine import HTTP2Engine
 from .http2_response import OwnFields, informational_fields, response_fields, trailer_fields
 from .http2_sending import Sender, Sending
 from .response import body_left
+from .scopedict import take_back
 from .state import ServerState
 
 #: Bytes of an unread request body that are waited for behind a complete response.
@@ -166,6 +167,7 @@ class HTTP2Stream(Sender):
         cycle = self.cycle
         assert cycle is not None
         self._state.run(cycle, scope)
+        take_back(scope, head.headers)
 
     def add_data(self, data: bytes, padding: int, ended: bool) -> None:
         """Take a part of the body, and bytes without meaning that count as well.

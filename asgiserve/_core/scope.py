@@ -4,142 +4,108 @@ from binascii import Error as NoHexError
 from binascii import unhexlify
 from typing import Any, Optional
 
-from .._consts import HAS_SENDFILE
+from .._consts import ASGI_VERSION, HAS_SENDFILE, SPEC_VERSION
 from .head import RequestHead
-from .spare import Spare
+from .scopedict import make_scope
 
 #: (host, port), or (socket path, None), or None where the transport does not know.
 Address = Optional["tuple[str, Optional[int]]"]
 
-_ASGI = {"version": "3.0", "spec_version": "2.5"}
-#: Bytes of a path that what the scopes have in common may hold on to.
-MAX_KEPT_PATH = 256
+_EXTENSIONS = ("http.response.early_hint", "http.response.pathsend")
+_EXTENSIONS_WITH_SENDFILE = (*_EXTENSIONS, "http.response.zerocopysend")
 
 
-class Announcement:
-    """Makes the `extensions` of scopes: a dictionary with an empty one for each of `names`.
+class Paths:
+    """Decodes the paths of requests, that of the last one only once.
 
-    One that an application has left as it was, and nobody has any more, is as good as a new one.
+    Args:
+        root_path: where the application is mounted.
+
+    Attributes:
+        raw: the last path, as it came.
+        path: the same decoded; it begins with `root_path`.
     """
 
-    __slots__ = ("_names", "_extensions", "_details")
+    __slots__ = ("root_path", "raw", "path")
 
-    def __init__(self, names: "tuple[str, ...]") -> None:
-        self._names = names
-        self._extensions: Spare = Spare()
-        self._details: list[Spare] = [Spare() for _ in names]
+    def __init__(self, root_path: str) -> None:
+        self.root_path: str = root_path
+        self.raw: bytes = b""
+        self.path: str = ""
 
-    def make(self) -> "dict[str, Any]":
-        """Return one that nobody else has."""
-        if self._is_free():
-            spare: dict[str, Any] = self._extensions.kept
-            return spare
-        extensions: dict[str, Any] = {}
-        for name, spare_detail in zip(self._names, self._details):
-            detail: dict[str, Any] = {}
-            spare_detail.keep(detail)
-            extensions[name] = detail
-        self._extensions.keep(extensions)
-        return extensions
-
-    def _is_free(self) -> bool:
-        """Whether the last one is there, free and unchanged: it has as many entries as before, and refers to each."""
-        if not self._extensions.is_free(0) or len(self._extensions.kept) != len(self._names):
-            return False
-        for spare in self._details:  # noqa: SIM110, Cython knows no generator expression in a cpdef function
-            if not spare.is_free(1) or len(spare.kept):
-                return False
-        return True
+    def take(self, raw: bytes) -> None:
+        """Go on to another path; the next one may well be the same."""
+        if raw != self.raw:
+            self.path = full_path(raw, self.root_path)
+            self.raw = raw
 
 
-_EXTENSIONS = Announcement(("http.response.early_hint", "http.response.pathsend"))
-_EXTENSIONS_WITH_SENDFILE = Announcement(
-    ("http.response.early_hint", "http.response.pathsend", "http.response.zerocopysend")
-)
+class ConnectionScope:
+    """What the scopes of a connection have in common. `extensions` are those that any HTTP request has."""
 
+    __slots__ = ("http_version", "scheme", "client", "server", "extensions")
 
-def connection_scope(
-    scheme: str, client: Address, server: Address, root_path: str, last: "Optional[dict[str, Any]]"
-) -> "dict[str, Any]":
-    """Return what the scopes of a connection have in common, with all keys in place.
-
-    A copy of it that is then filled costs less than a new dictionary that grows key by key. So does a copy of `last`,
-    which is what this returned for another connection with the same `root_path`. `extensions` says whether files can be
-    sent without copying them.
-    """
-    if last is not None and last["server"] == server and last["scheme"] == scheme:
-        common = last.copy()
-        common["client"] = client
-        return common
-    return {
-        "type": "http",
-        "asgi": None,
-        "http_version": "1.1",
-        "server": server,
-        "client": client,
-        "scheme": scheme,
-        "method": "GET",
-        "root_path": root_path,
-        "path": "",
-        "raw_path": b"",
-        "query_string": b"",
-        "headers": None,
-        "state": None,
-        "extensions": HAS_SENDFILE and scheme == "http" and server is not None and server[1] is not None,
-    }
+    def __init__(
+        self, http_version: str, scheme: str, client: Address, server: Address, last: "Optional[ConnectionScope]"
+    ) -> None:
+        """`last` is that of another connection, which most likely came to the same address."""
+        self.http_version: str = http_version
+        self.scheme: str = scheme
+        self.client: Address = client
+        self.server: Address = last.server if last is not None and last.server == server else server
+        # Files can be sent without copying them where nothing is put around their bytes.
+        can_send_files = HAS_SENDFILE and http_version == "1.1" and scheme == "http"
+        if can_send_files and server is not None and server[1] is not None:
+            self.extensions: tuple[str, ...] = _EXTENSIONS_WITH_SENDFILE
+        else:
+            self.extensions = _EXTENSIONS
 
 
 def http_scope(
-    head: RequestHead, common: "dict[str, Any]", root_path: str, state: "dict[str, Any]"
+    head: RequestHead, connection: ConnectionScope, paths: Paths, state: "dict[str, Any]"
 ) -> "dict[str, Any]":
-    """Return a new scope for `head` from what connection_scope() made.
-
-    Nothing mutable in it is shared but the values of `state`. `path` is decoded and begins with `root_path`; `raw_path`
-    is what came.
-    """
-    raw_path = head.raw_path
-    if common["raw_path"] != raw_path and len(raw_path) <= MAX_KEPT_PATH:
-        common["path"] = full_path(raw_path, root_path)  # the next request may well have the same
-        common["raw_path"] = raw_path
-    scope = common.copy()
-    scope["asgi"] = _ASGI.copy()
-    if head.method != "GET":
-        scope["method"] = head.method
-    if len(raw_path) > MAX_KEPT_PATH:
-        scope["path"] = full_path(raw_path, root_path)
-        scope["raw_path"] = raw_path
-    if head.query:
-        scope["query_string"] = head.query
-    scope["headers"] = head.headers
-    scope["state"] = state.copy()
-    extensions = (_EXTENSIONS_WITH_SENDFILE if common["extensions"] else _EXTENSIONS).make()
+    """Return a new scope for `head`. Nothing mutable in it is shared but the values of `state`."""
+    paths.take(head.raw_path)
+    scope = make_scope(
+        "1.0" if head.minor_version == 0 else connection.http_version,
+        connection.server,
+        connection.client,
+        connection.scheme,
+        head.method,
+        paths.root_path,
+        paths.path,
+        paths.raw,
+        head.query,
+        head.headers,
+        state,
+        connection.extensions,
+    )
     if head.minor_version == 0:
-        scope["http_version"] = "1.0"
-        del extensions["http.response.early_hint"]
+        del scope["extensions"]["http.response.early_hint"]
     elif head.te_trailers:
-        extensions["http.response.trailers"] = {}
-    scope["extensions"] = extensions
+        scope["extensions"]["http.response.trailers"] = {}
     return scope
 
 
 def websocket_scope(
     head: RequestHead,
-    common: "dict[str, Any]",
-    root_path: str,
+    connection: ConnectionScope,
+    paths: Paths,
     state: "dict[str, Any]",
     subprotocols: "list[str]",
 ) -> "dict[str, Any]":
-    """Return a new scope for the WebSocket that `head` opens, from what connection_scope() made."""
+    """Return a new scope for the WebSocket that `head` opens."""
+    paths.take(head.raw_path)
     return {
         "type": "websocket",
-        "asgi": _ASGI.copy(),
+        "asgi": {"version": ASGI_VERSION, "spec_version": SPEC_VERSION},
         "http_version": "1.1",
-        "server": common["server"],
-        "client": common["client"],
-        "scheme": "wss" if common["scheme"] == "https" else "ws",
-        "root_path": root_path,
-        "path": full_path(head.raw_path, root_path),
-        "raw_path": head.raw_path,
+        "server": connection.server,
+        "client": connection.client,
+        "scheme": "wss" if connection.scheme == "https" else "ws",
+        "root_path": paths.root_path,
+        "path": paths.path,
+        "raw_path": paths.raw,
         "query_string": head.query,
         "headers": head.headers,
         "subprotocols": subprotocols,

@@ -11,6 +11,7 @@ from .flow import raise_soon
 from .launch import Launcher, as_coroutine_function, is_done
 from .lines import Lines
 from .reader import Limits
+from .scope import ConnectionScope, Paths
 from .wire import CommonFields
 
 _DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
@@ -45,7 +46,8 @@ class ServerState:
         now: the event loop's time at the last tick, in seconds.
         spare: an HTTPCycle that is used again.
         stopping: whether responses say `Connection: close`.
-        last_scope: what `connection_scope()` returned last, or None.
+        paths: decodes those of requests.
+        last_scope: that of the last HTTP/1.1 connection, or None.
     """
 
     __slots__ = (
@@ -71,7 +73,7 @@ class ServerState:
         "batch",
         "limits",
         "common",
-        "root_path",
+        "paths",
         "last_scope",
         "limit_concurrency",
         "serves_websockets",
@@ -117,8 +119,8 @@ class ServerState:
             -1 if settings.limit_request_body is None else settings.limit_request_body,
         )
         self.common: CommonFields = _common_fields(settings)
-        self.root_path: str = settings.root_path
-        self.last_scope: Optional[dict[str, Any]] = None
+        self.paths: Paths = Paths(settings.root_path)
+        self.last_scope: Optional[ConnectionScope] = None
         self.limit_concurrency: int = -1 if settings.limit_concurrency is None else settings.limit_concurrency
         self.serves_websockets: bool = settings.ws != "none"
         self.ws_max_size: int = -1 if settings.ws_max_size is None else settings.ws_max_size

@@ -10,7 +10,8 @@ from asgiserve._speedups.output cimport Drained, Output
 from asgiserve._speedups.reader cimport RequestReader
 from asgiserve._speedups.responder cimport Responder
 from asgiserve._speedups.response cimport ResponseWriter
-from asgiserve._speedups.scope cimport connection_scope, http_scope, websocket_scope
+from asgiserve._speedups.scope cimport ConnectionScope, http_scope, websocket_scope
+from asgiserve._speedups.scopedict cimport take_back
 from asgiserve._speedups.state cimport ServerState
 from asgiserve._speedups.websocket cimport WebSocketSession
 
@@ -34,7 +35,7 @@ cdef class HTTPConnection(Responder):
     cdef str _client_name
     cdef str _log_scheme
     cdef str _forwarded_name
-    cdef dict _scope
+    cdef ConnectionScope _scope
     cdef bint _is_reading_paused
     cdef bint _is_pumping
     cdef bint _is_pump_due
@@ -67,7 +68,7 @@ cdef class HTTPConnection(Responder):
     cdef _launch(self)
     cdef _take_in(self)
     cpdef long long body_left(self) noexcept
-    cdef dict _make_scope(self)
+    cdef ConnectionScope _make_scope(self)
     cdef _start_websocket(self, RequestHead head)
     cdef bint _hand_to_http2(self) except -1
     cdef bint _is_last_response(self) except -1

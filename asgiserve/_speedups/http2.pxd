@@ -11,7 +11,7 @@ from asgiserve._speedups.http2_response cimport OwnFields
 from asgiserve._speedups.http2_sending cimport Sending
 from asgiserve._speedups.http2_stream cimport HTTP2Stream
 from asgiserve._speedups.output cimport Output
-from asgiserve._speedups.scope cimport connection_scope, http_scope
+from asgiserve._speedups.scope cimport ConnectionScope, http_scope
 from asgiserve._speedups.state cimport ServerState
 
 cdef int ENHANCE_YOUR_CALM, FLAG_ACK, FLAG_END_STREAM, FRAME_CONTINUATION, FRAME_DATA, FRAME_GOAWAY, FRAME_HEADERS
@@ -40,7 +40,7 @@ cdef class HTTP2Connection:
     cdef dict _tls
     cdef object _client
     cdef object _server
-    cdef dict _scope
+    cdef ConnectionScope _scope
     cdef bint _is_going_away
     cdef long long _last_stream_id
     cdef bint _client_goes

@@ -7,6 +7,7 @@ from asgiserve._speedups.http2_engine cimport HTTP2Engine
 from asgiserve._speedups.http2_response cimport OwnFields, informational_fields, response_fields, trailer_fields
 from asgiserve._speedups.http2_sending cimport Sender, Sending
 from asgiserve._speedups.response cimport body_left
+from asgiserve._speedups.scopedict cimport take_back
 from asgiserve._speedups.state cimport ServerState
 
 cdef Ready READY
@@ -66,6 +67,7 @@ cdef class HTTP2Stream(Sender):
         bint ended,
     )
     cpdef begin(self)
+    @cython.locals(scope=dict)
     cpdef launch(self)
     cpdef add_data(self, bytes data, Py_ssize_t padding, bint ended)
     cpdef end_request(self)

@@ -6,18 +6,6 @@ and to free what nearly every request needs just like the one before it would be
 
 cimport cython
 
-cdef extern from *:
-    """
-    /* Without the GIL, another thread may be about to take one. */
-    #ifdef Py_GIL_DISABLED
-    #define count_references(item) ((Py_ssize_t)-1)
-    #else
-    #define count_references(item) Py_REFCNT(item)
-    #endif
-    """
-    Py_ssize_t count_references(void *item) noexcept
-
-
 @cython.final
 cdef class Spare:
     """Keeps an object.

@@ -4,6 +4,7 @@ from asgiserve._speedups.figures cimport Figures
 from asgiserve._speedups.launch cimport Launcher, is_done
 from asgiserve._speedups.lines cimport Lines
 from asgiserve._speedups.reader cimport Limits
+from asgiserve._speedups.scope cimport ConnectionScope, Paths
 from asgiserve._speedups.wire cimport CommonFields
 
 cdef class ServerState:
@@ -29,8 +30,8 @@ cdef class ServerState:
     cdef public Batch batch
     cdef public Limits limits
     cdef public CommonFields common
-    cdef public str root_path
-    cdef public dict last_scope
+    cdef public Paths paths
+    cdef public ConnectionScope last_scope
     cdef public long long limit_concurrency
     cdef public bint serves_websockets
     cdef public long long ws_max_size

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
+import random
 import urllib.parse
+import weakref
 
+import http2_peer
 import pytest
 from harness import GET, request, serve
 
@@ -194,6 +198,171 @@ def test_nothing_mutable_is_shared(stack):
     client.connect().feed(GET)
     assert len(seen) == 4
     assert all(scope == seen[0] for scope in seen)
+
+
+class Thing(dict):
+    """Something of an application's: looks like any dictionary, and can be watched."""
+
+
+def replace(key):
+    def damage(scope, thing):
+        scope[key] = thing
+
+    return damage
+
+
+def replace_inside(key, inner):
+    def damage(scope, thing):
+        scope[key][inner] = thing
+
+    return damage
+
+
+def move(key):
+    """Delete and set it: then it is the last one."""
+
+    def damage(scope, thing):
+        scope[key] = scope.pop(key)
+
+    return damage
+
+
+def exchange(key):
+    """Another dictionary with the same contents, which the application keeps as well."""
+
+    def damage(scope, thing):
+        scope[key] = copy.deepcopy(scope[key])
+        return scope[key]
+
+    return damage
+
+
+def take(*keys):
+    """The application keeps a part, and puts an equal one in its place."""
+
+    def damage(scope, thing):
+        *outer, last = keys
+        for key in outer:
+            scope = scope[key]
+        mine = scope[last]
+        scope[last] = copy.deepcopy(mine)
+        return mine
+
+    return damage
+
+
+def rename(scope, thing):
+    class Name(str):
+        __slots__ = ()
+
+    value = scope.pop("path")
+    scope[Name("path")] = value
+
+
+DAMAGES = {
+    **{f"replace {key}": replace(key) for key in sorted(KEYS)},
+    **{f"exchange {key}": exchange(key) for key in ("asgi", "state", "extensions", "headers")},
+    **{f"take {key}": take(key) for key in ("asgi", "state", "extensions", "headers")},
+    **{f"move {key}": move(key) for key in ("type", "asgi", "path", "extensions")},
+    "put": replace("user"),
+    "put in client": lambda scope, thing: scope.update(client=(thing, 1)),
+    "put in asgi": replace_inside("asgi", "user"),
+    "put in state": replace_inside("state", "user"),
+    "put in extensions": replace_inside("extensions", "user"),
+    "put in an extension": lambda scope, thing: scope["extensions"]["http.response.pathsend"].update(user=thing),
+    "replace a version": replace_inside("asgi", "spec_version"),
+    "replace an extension": replace_inside("extensions", "http.response.pathsend"),
+    "take an extension": take("extensions", "http.response.pathsend"),
+    "put under another name": rename,
+    "add headers": lambda scope, thing: scope["headers"].append((b"x", b"y")),
+    "clear headers": lambda scope, thing: scope["headers"].clear(),
+    "clear": lambda scope, thing: scope.clear(),
+    "keep": lambda scope, thing: scope,
+    "keep asgi": lambda scope, thing: scope["asgi"],
+    "keep state": lambda scope, thing: scope["state"],
+    "keep extensions": lambda scope, thing: scope["extensions"],
+    "keep an extension": lambda scope, thing: scope["extensions"]["http.response.pathsend"],
+    "keep headers": lambda scope, thing: scope["headers"],
+}
+
+
+def mutable_parts(value):
+    """The dictionaries and lists in a value, itself among them."""
+    if isinstance(value, (dict, list)):
+        yield value
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ():
+        yield from mutable_parts(item)
+
+
+class Vandal:
+    """Does to each scope what is due, and looks before whether it is like the first one and shares nothing with what
+    was kept of others."""
+
+    def __init__(self, *due):
+        self.due = [DAMAGES[name] for name in due]
+        self.kept = []
+        self.things = []
+        self.expected = None
+
+    async def __call__(self, scope, receive, send):
+        if self.expected is None:
+            self.expected = copy.deepcopy(scope)
+        assert scope == self.expected
+        assert list(scope) == list(self.expected)
+        parts = list(mutable_parts(scope))
+        assert len({id(part) for part in parts}) == len(parts)
+        kept = [part for item in self.kept for part in mutable_parts(item)]
+        assert not {id(part) for part in parts} & {id(part) for part in kept}
+        if self.due:
+            thing = Thing()
+            self.things.append(weakref.ref(thing))
+            self.kept.append(self.due.pop(0)(scope, thing))
+        await hello(scope, receive, send)
+
+
+@pytest.mark.parametrize("lifespan_state", [{}, {"db": 1}], ids=["no state", "state"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_an_application_does_to_its_scope_ends_with_the_request(stack, damage, lifespan_state):
+    """C4: it does not show in other requests, and does not stay in memory."""
+    app = Vandal(damage)
+    client = serve(stack, app, record=False, lifespan_state=lifespan_state)
+    client.feed(GET)
+    gc.collect()
+    assert [ref() for ref in app.things] == [None]
+    client.feed(GET).feed(GET)
+    assert [response.status for response in client.responses(["GET"] * 3)] == [200] * 3
+    client.connect().feed(GET)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_nothing_that_applications_do_to_their_scopes_shows(stack, seed):
+    chance = random.Random(seed)
+    app = Vandal(*chance.choices(list(DAMAGES), k=60))
+    client = serve(stack, app, record=False)
+    for _ in range(100):
+        client.feed(GET)
+    assert [response.status for response in client.responses(["GET"] * 100)] == [200] * 100
+
+
+def test_a_scope_that_nobody_has_is_used_again(stack):
+    """Where references are counted; if not, nobody would notice but the clock."""
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(id(scope))
+        await hello(scope, receive, send)
+
+    client = serve(stack, app, record=False)
+    peer = http2_peer.connect(stack, app, record=False)
+    held = []
+    for ask in (lambda: client.feed(GET), peer.get):
+        for _ in range(5):
+            ask()
+            held.append(dict.fromkeys(KEYS))  # takes the place in memory of one that was freed
+        if stack.name == "compiled":
+            assert len(set(seen)) == 1
+        assert len(seen) == 5
+        seen.clear()
 
 
 def test_headers_are_not_shared(stack):
