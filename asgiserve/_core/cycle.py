@@ -186,7 +186,8 @@ class HTTPCycle(Exchange):
         headers = message.get("headers", ())
         if type(headers) is not list:
             headers = to_list(headers)
-        self._wants_trailers = bool(message.get("trailers", False))
+        # With headers, three entries are all there are: nothing more need be looked for.
+        self._wants_trailers = (len(message) > 3 or not headers) and bool(message.get("trailers", False))
         self._responder.start_response(status, headers, self._wants_trailers)
         self.state = START_HELD
         return READY
@@ -195,7 +196,7 @@ class HTTPCycle(Exchange):
         body = message.get("body", b"")
         if type(body) is not bytes:
             body = to_bytes(body, "the body in 'http.response.body'")
-        if message.get("more_body", False):
+        if (len(message) > 2 or not body) and message.get("more_body", False):
             waiting = self._responder.send_body(body, False)
             if self.state == START_HELD:
                 self.state = STREAMING
@@ -259,7 +260,7 @@ class HTTPCycle(Exchange):
     def send_content(self, content: bytes, is_last: bool) -> Any:
         """Send the whole content of a small file."""
         self.leave_file()
-        return self._send_body({"body": content, "more_body": not is_last})
+        return self._send_body({"type": "http.response.body", "body": content, "more_body": not is_last})
 
     def end_file(self, is_last: bool) -> None:
         """All of a file was sent that the responder's start_file() announced."""

@@ -26,6 +26,20 @@ def test_start_needs_only_a_status(stack):
     assert client.response().status == 204
 
 
+@pytest.mark.parametrize("content", [{}, {"body": b""}, {"body": b"a"}], ids=["none", "empty", "some"])
+@pytest.mark.parametrize("headers", [{}, {"headers": []}, {"headers": [(b"a", b"1")]}], ids=["none", "empty", "some"])
+def test_what_is_left_out_does_not_hide_what_follows(stack, headers, content):
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, **headers, "trailers": True})
+        await send({"type": "http.response.body", **content, "more_body": True})
+        await send({"type": "http.response.body", "body": b"z"})
+        await send({"type": "http.response.trailers", "headers": [(b"x-sum", b"1")]})
+
+    client, _ = run(stack, app, request("GET", "/", "TE: trailers"))
+    assert client.response().body == content.get("body", b"") + b"z"
+    assert client.response().trailers == [(b"x-sum", b"1")]
+
+
 PAIRS = [(b"a", b"1"), (b"b", b"2")]
 
 
