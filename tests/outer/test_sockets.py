@@ -112,6 +112,29 @@ def test_the_send_buffer_for_clients_on_this_machine(listen):
             assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == sizes[0]
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_CONGESTION"), reason="there is no choice")
+def test_the_congestion_control_for_clients_on_this_machine(listen):
+    def congestion_control(sock):
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0")
+
+    with socket.socket() as sock:
+        usual = congestion_control(sock)
+    near, far = listen(TCP("127.0.0.1", 0), TCP("0.0.0.0", 0)).sockets
+    assert congestion_control(near) == sockets.LOCAL_CONGESTION_CONTROL
+    assert congestion_control(far) == usual
+    with socket.create_connection(near.getsockname()):
+        near.setblocking(True)
+        accepted, _ = near.accept()
+        with accepted:
+            assert congestion_control(accepted) == sockets.LOCAL_CONGESTION_CONTROL
+
+
+def test_a_system_without_that_congestion_control(listen, monkeypatch):
+    monkeypatch.setattr(sockets, "LOCAL_CONGESTION_CONTROL", b"none such")
+    listeners = listen(TCP("127.0.0.1", 0))
+    reach(socket.AF_INET, ("127.0.0.1", port_of(listeners)))
+
+
 def test_every_address_without_ipv6(listen, monkeypatch):
     monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
     listeners = listen(TCP("", 0))
