@@ -17,21 +17,27 @@ cdef class Callback(Watched):
 cdef class Reactor:
     cdef readonly object loop
     cdef Poller _poller
-    cdef dict _watched
+    cdef list _watched
     cdef list _ended
     cdef bint _is_in_turn
     cdef bint _is_end_due
-    cdef object _context
+    cdef readonly object context
 
     @cython.locals(transport=Transport)
     cpdef accept(self, listener, connect)
+    cdef Watched _at(self, int fd)
+    cdef _put(self, int fd, Watched watched)
     cpdef begin(self, Transport transport)
     cpdef watch(self, int fd, int before, int after)
     cpdef end(self, Transport transport)
     @cython.locals(transport=Transport)
     cpdef _end_all(self)
-    @cython.locals(index=int, watched=Watched)
+    @cython.locals(index=int, count=int, watched=Watched)
     cpdef _turn(self)
+    @cython.locals(index=int, room=Py_ssize_t, watched=Watched, transport=Transport)
+    cdef _read_ahead(self, int count)
+    @cython.locals(index=int, watched=Watched, transport=Transport)
+    cdef _leave_over(self, int count)
 
 @cython.final
 cdef class Transport(Watched):
@@ -43,6 +49,7 @@ cdef class Transport(Watched):
     cdef object _protocol
     cdef object _data_received
     cdef object _buffered
+    cdef bytes _ahead
     cdef int _events
     cdef bint _is_paused
     cdef bint _has_input_ended
@@ -61,9 +68,15 @@ cdef class Transport(Watched):
     cdef bint _is_reading(self) noexcept
     @cython.locals(events=int, before=int)
     cdef _watch(self)
+    cpdef Py_ssize_t read_ahead(self) except -1
+    @cython.locals(data=bytes)
     cdef _read(self)
     @cython.locals(size=Py_ssize_t)
     cdef _read_into(self)
+    @cython.locals(ahead=bytes, size=Py_ssize_t)
+    cdef Py_ssize_t _copy_into(self, buffer) except -1
+    cpdef read_soon(self)
+    cpdef _read_again(self)
     cdef _end_input(self)
     cpdef write(self, data)
     cpdef write_last(self, bytes data)

@@ -125,6 +125,154 @@ def test_who_comes_and_goes_is_never_watched(world):
     assert is_ended(peer)
 
 
+# -- what comes to several in one turn is read before any of it is worked on
+
+
+class Pair:
+    """Two connections that get something in the same turn; `act` is called with the second one's transport when the
+    first one has got it."""
+
+    def __init__(self, world, act, second=None):
+        self.world = world
+        self.first = Recorder(data_received=lambda size: act(self.second.transport))
+        self.second = second or Recorder()
+        self.peers = [world.pair(protocol) for protocol in (self.first, self.second)]
+
+    def send(self, data):
+        for peer in self.peers:
+            peer.send(data)
+        self.world.loop.turn()
+
+
+def test_what_was_read_ahead_waits_while_reading_is_paused(world):
+    pair = Pair(world, lambda second: second.pause_reading())
+    pair.send(b"one")
+    pair.peers[1].send(b"two")
+    world.loop.settle()
+    assert pair.first.data == b"one"
+    assert pair.second.data == b""
+    pair.second.transport.resume_reading()
+    world.loop.settle()
+    assert pair.second.data == b"onetwo"
+
+
+def test_it_comes_once_where_reading_is_resumed_in_the_same_turn(world):
+    pair = Pair(world, lambda second: (second.pause_reading(), second.resume_reading()))
+    pair.send(b"one")
+    world.loop.settle()
+    assert pair.second.events == ["connection_made", ("data_received", 3)]
+
+
+def test_it_waits_where_reading_is_paused_again(world):
+    pair = Pair(world, lambda second: second.pause_reading())
+    pair.send(b"one")
+    pair.second.transport.resume_reading()
+    pair.second.transport.pause_reading()
+    world.loop.settle()
+    assert pair.second.data == b""
+    pair.second.transport.resume_reading()
+    world.loop.settle()
+    assert pair.second.data == b"one"
+
+
+@pytest.mark.parametrize("end", ["close", "abort"])
+def test_it_is_dropped_where_the_connection_is_closed(world, end):
+    pair = Pair(world, lambda second: getattr(second, end)())
+    pair.send(b"one")
+    world.loop.settle()
+    assert pair.second.events == ["connection_made", "connection_lost"]
+    assert is_ended(pair.peers[1])
+
+
+def test_the_end_that_was_read_ahead_waits_too(world):
+    pair = Pair(world, lambda second: second.pause_reading())
+    pair.peers[0].send(b"x")
+    pair.peers[1].shutdown(socket.SHUT_WR)
+    world.loop.turn()
+    assert pair.second.events == ["connection_made"]
+    pair.second.transport.resume_reading()
+    world.loop.settle()
+    assert pair.second.events == ["connection_made", "eof_received", "connection_lost"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_it_goes_to_the_protocol_that_has_taken_over(world, size):
+    other = BufferedRecorder(size)
+    pair = Pair(world, lambda second: second.set_protocol(other))
+    pair.send(b"one")
+    pair.peers[1].send(b"two")
+    pair.peers[1].shutdown(socket.SHUT_WR)
+    world.loop.settle()
+    assert other.data == b"onetwo"
+    assert other.names[-2:] == ["eof_received", "connection_lost"]
+    assert pair.second.events == ["connection_made"]
+
+
+def test_one_that_has_taken_over_without_room(world):
+    other = BufferedRecorder(0)
+    pair = Pair(world, lambda second: second.set_protocol(other))
+    pair.send(b"one")
+    world.loop.settle()
+    assert other.names == ["connection_lost"]
+    assert [str(error["exception"]) for error in world.errors()] == ["an empty buffer to read into"]
+
+
+def test_it_is_not_lost_where_the_turn_breaks_off(world):
+    ours, theirs = (world.keep(sock) for sock in socket.socketpair())
+
+    def leave():
+        ours.recv(1)
+        raise SystemExit(3)
+
+    world.reactor.add_reader(ours.fileno(), leave)
+    protocols = [Recorder() for _ in range(3)]
+    peers = [world.pair(protocol) for protocol in protocols]
+    for sock in (peers[0], theirs, *peers[1:]):
+        sock.send(b"x")
+    with pytest.raises(SystemExit):
+        world.loop.settle()
+    world.loop.settle()
+    assert [protocol.data for protocol in protocols] == [b"x"] * 3
+    world.reactor.remove_reader(ours.fileno())
+
+
+def test_a_connection_that_is_lost_is_found_out_ahead(world):
+    first = Recorder()
+    second = Recorder()
+    peers = [world.pair(first), world.tcp(second)]
+    peers[0].send(b"x")
+    reset(peers[1])
+    world.loop.settle()
+    assert first.data == b"x"
+    assert second.names == ["connection_made", "connection_lost"]
+    assert isinstance(second.error, ConnectionResetError)
+
+
+def test_much_is_not_read_ahead(world):
+    """Only so much of it is in memory as of a single connection."""
+    sizes = []
+    protocols = [Recorder(data_received=lambda size: sizes.append(sum(waiting()))) for _ in range(8)]
+
+    def waiting():
+        return [select.select([fd], [], [], 0)[0] == [fd] for fd in ends]
+
+    ends = []
+    peers = []
+    for protocol in protocols:
+        fd, peer = world.ends()
+        ends.append(fd)
+        peers.append(peer)
+        world.begin(fd, protocol)
+    sent = []
+    for peer in peers:
+        piece = os.urandom(150 * KIB)
+        sent.append(piece[: peer.send(piece)])
+    world.loop.turn()
+    assert sizes[0] >= 5, "most was still in the sockets when the first one got something"
+    world.loop.settle()
+    assert [bytes(protocol.data) for protocol in protocols] == sent
+
+
 def test_one_read_for_each_turn(world):
     """Nobody who sends without end keeps the others from their turn."""
     protocols = [Recorder(), Recorder()]
@@ -1280,6 +1428,16 @@ def test_closing_it_ends_all_connections(world):
     assert late.is_lost, "there is nobody to watch it"
     assert len(world.errors()) == 1
     assert is_ended(peer)
+
+
+def test_closing_it_in_the_middle_of_a_turn(world):
+    protocols = [Recorder(data_received=lambda size: world.reactor.close()) for _ in range(3)]
+    for peer in [world.pair(protocol) for protocol in protocols]:
+        peer.send(b"x")
+    world.loop.turn()
+    world.loop.settle()
+    assert [protocol.names.count("data_received") for protocol in protocols] == [1, 0, 0]
+    assert [protocol.is_lost for protocol in protocols] == [True] * 3
 
 
 def test_the_context_is_that_of_the_start(part):
