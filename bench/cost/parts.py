@@ -41,6 +41,7 @@ _MODULES = {
     "received": PARSER,
     "rules": PARSER,
     "scope": SCOPE,
+    "scopedict": SCOPE,
     "launch": TASK,
     "_asyncio": TASK,
     "cycle": CYCLE,
