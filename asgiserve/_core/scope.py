@@ -31,7 +31,7 @@ class Paths:
     def __init__(self, root_path: str) -> None:
         self.root_path: str = root_path
         self.raw: bytes = b""
-        self.path: str = ""
+        self.path: str = full_path(self.raw, root_path)
 
     def take(self, raw: bytes) -> None:
         """Go on to another path; the next one may well be the same."""
