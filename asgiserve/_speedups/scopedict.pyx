@@ -2,6 +2,7 @@
 
 A twin because only here an object's references are counted. The last scope is used again if nobody has it any more, and
 nothing was put into it or into the dictionaries in it: to make and to free them all would be a sixth of a small request.
+That is for applications which are done when their task has been started; while others wait, the next scope is made.
 """
 
 from cpython.dict cimport PyDict_SetItem

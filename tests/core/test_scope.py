@@ -6,6 +6,7 @@ import copy
 import gc
 import os
 import random
+import sys
 import urllib.parse
 import weakref
 
@@ -345,7 +346,7 @@ def test_nothing_that_applications_do_to_their_scopes_shows(stack, seed):
 
 
 def test_a_scope_that_nobody_has_is_used_again(stack):
-    """Where references are counted; if not, nobody would notice but the clock."""
+    """Where references are counted, and the application has run when its task is started."""
     seen = []
 
     async def app(scope, receive, send):
@@ -359,7 +360,7 @@ def test_a_scope_that_nobody_has_is_used_again(stack):
         for _ in range(5):
             ask()
             held.append(dict.fromkeys(KEYS))  # takes the place in memory of one that was freed
-        if stack.name == "compiled":
+        if stack.name == "compiled" and sys.version_info >= (3, 12):
             assert len(set(seen)) == 1
         assert len(seen) == 5
         seen.clear()
