@@ -22,7 +22,7 @@ from .output import Drained, Output
 from .reader import RequestReader
 from .responder import Responder
 from .response import ResponseWriter
-from .scope import ConnectionScope, http_scope, websocket_scope
+from .scope import ConnectionScope, http_scope, to_address, websocket_scope
 from .scopedict import take_back
 from .state import ServerState
 from .websocket import WebSocketSession
@@ -110,8 +110,8 @@ class HTTPConnection(Responder):
         if not self._output.is_direct and transport.get_extra_info("sslcontext") is not None:
             self._scheme = "https"
             self._tls = transport.get_extra_info("tls_extension")
-        self._client = _address(transport.get_extra_info("peername"), False)
-        self._server = _address(transport.get_extra_info("sockname"), True)
+        self._client = to_address(transport.get_extra_info("peername"), False)
+        self._server = to_address(transport.get_extra_info("sockname"), True)
         if self._state.is_tracing:
             self._trace("HTTP connection made")
         self._read_deadline = self._state.now + self._state.timeout_headers
@@ -677,15 +677,6 @@ class HTTPConnection(Responder):
         if self._is_reading_paused:
             self._is_reading_paused = False
             self._transport.resume_reading()
-
-
-def _address(address: Any, is_server: bool) -> Any:
-    """Return an ASGI address: (host, port); for our end of a UNIX socket (path, None); else None."""
-    if isinstance(address, (tuple, list)) and len(address) >= 2:
-        return (str(address[0]), int(address[1]))
-    if is_server and address and isinstance(address, (str, bytes)):
-        return (address.decode("utf-8", "replace") if isinstance(address, bytes) else address, None)
-    return None
 
 
 def _target(head: RequestHead) -> str:

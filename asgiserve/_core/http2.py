@@ -38,7 +38,6 @@ from .._consts import (
     TRACE,
 )
 from ..errors import ConnectionFault, ProtocolError, StreamError
-from .connection import _address
 from .cycle import HTTPCycle
 from .head import RequestHead
 from .http2_budget import PRICE_FRAME, PRICE_RESET, PRICE_SETTINGS, SETTINGS_SIZE, Budget
@@ -49,7 +48,7 @@ from .http2_response import OwnFields
 from .http2_sending import Sending
 from .http2_stream import HTTP2Stream
 from .output import Output
-from .scope import ConnectionScope, http_scope
+from .scope import ConnectionScope, http_scope, to_address
 from .state import ServerState
 
 logger = logging.getLogger("asgiserve.error")
@@ -149,8 +148,8 @@ class HTTP2Connection:
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = "https"
             self._tls = transport.get_extra_info("tls_extension")
-        self._client = _address(transport.get_extra_info("peername"), False)
-        self._server = _address(transport.get_extra_info("sockname"), True)
+        self._client = to_address(transport.get_extra_info("peername"), False)
+        self._server = to_address(transport.get_extra_info("sockname"), True)
         if self._client is not None:
             self.client_name = f"{self._client[0]}:{self._client[1]}"
         if state.is_tracing:

@@ -15,6 +15,15 @@ _EXTENSIONS = ("http.response.early_hint", "http.response.pathsend")
 _EXTENSIONS_WITH_SENDFILE = (*_EXTENSIONS, "http.response.zerocopysend")
 
 
+def to_address(address: Any, is_server: bool) -> Address:
+    """Return an ASGI address: (host, port); for our end of a UNIX socket (path, None); else None."""
+    if isinstance(address, (tuple, list)) and len(address) >= 2:
+        return (str(address[0]), int(address[1]))
+    if is_server and address and isinstance(address, (str, bytes)):
+        return (address.decode("utf-8", "replace") if isinstance(address, bytes) else address, None)
+    return None
+
+
 class Paths:
     """Decodes the paths of requests, that of the last one only once.
 

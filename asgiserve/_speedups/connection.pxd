@@ -10,7 +10,7 @@ from asgiserve._speedups.output cimport Drained, Output
 from asgiserve._speedups.reader cimport RequestReader
 from asgiserve._speedups.responder cimport Responder
 from asgiserve._speedups.response cimport ResponseWriter
-from asgiserve._speedups.scope cimport ConnectionScope, http_scope, websocket_scope
+from asgiserve._speedups.scope cimport ConnectionScope, http_scope, to_address, websocket_scope
 from asgiserve._speedups.scopedict cimport take_back
 from asgiserve._speedups.state cimport ServerState
 from asgiserve._speedups.websocket cimport WebSocketSession
@@ -83,6 +83,5 @@ cdef class HTTPConnection(Responder):
     cdef _close(self)
     cdef _linger(self)
 
-cpdef _address(address, bint is_server)
 cdef str _target(RequestHead head)
 cdef str _quoted(str target)

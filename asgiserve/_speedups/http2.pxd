@@ -1,6 +1,5 @@
 cimport cython
 
-from asgiserve._speedups.connection cimport _address
 from asgiserve._speedups.cycle cimport HTTPCycle
 from asgiserve._speedups.head cimport RequestHead
 from asgiserve._speedups.http2_budget cimport Budget
@@ -11,7 +10,7 @@ from asgiserve._speedups.http2_response cimport OwnFields
 from asgiserve._speedups.http2_sending cimport Sending
 from asgiserve._speedups.http2_stream cimport HTTP2Stream
 from asgiserve._speedups.output cimport Output
-from asgiserve._speedups.scope cimport ConnectionScope, http_scope
+from asgiserve._speedups.scope cimport ConnectionScope, http_scope, to_address
 from asgiserve._speedups.state cimport ServerState
 
 cdef int ENHANCE_YOUR_CALM, FLAG_ACK, FLAG_END_STREAM, FRAME_CONTINUATION, FRAME_DATA, FRAME_GOAWAY, FRAME_HEADERS

@@ -15,6 +15,7 @@ cdef class ConnectionScope:
     cdef readonly object server
     cdef readonly tuple extensions
 
+cpdef to_address(address, bint is_server)
 cpdef dict http_scope(RequestHead head, ConnectionScope connection, Paths paths, dict state)
 cpdef dict websocket_scope(RequestHead head, ConnectionScope connection, Paths paths, dict state, list subprotocols)
 cpdef str full_path(bytes raw_path, str root_path)
