@@ -108,7 +108,10 @@ class Http2Server(Server):
     def _serve(self, sock):
         with sock, sock.makefile("rb") as reader:
             try:
-                assert reader.read(len(PREFACE)) == PREFACE
+                preface = reader.read(len(PREFACE))
+                if not preface:  # the load was over before this connection was accepted
+                    return
+                assert preface == PREFACE
                 sock.sendall(frame(SETTINGS, content=self.settings))
                 while head := reader.read(9):
                     reader.read(int.from_bytes(head[:3], "big"))
