@@ -196,6 +196,7 @@ class HTTPCycle(Exchange):
         body = message.get("body", b"")
         if type(body) is not bytes:
             body = to_bytes(body, "the body in 'http.response.body'")
+        # With a body, two entries are all there are; callers of our own give the type as well.
         if (len(message) > 2 or not body) and message.get("more_body", False):
             waiting = self._responder.send_body(body, False)
             if self.state == START_HELD:
