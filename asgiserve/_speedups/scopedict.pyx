@@ -3,6 +3,9 @@
 A twin because only here an object's references are counted. The last scope is used again if nobody has it any more, and
 nothing was put into it or into the dictionaries in it: to make and to free them all would be a sixth of a small request.
 That is for applications which are done when their task has been started; while others wait, the next scope is made.
+
+The second time on, the interpreter says whether something was put into them (PyDict_Watch, Python 3.12), so that they
+need not be read again.
 """
 
 from cpython.dict cimport PyDict_SetItem
@@ -46,12 +49,56 @@ cdef extern from *:
         return 1;
     }
 
+    /* Is it one that only one thing refers to? */
+    static int is_own(PyObject *item) {
+        return count_references(item) == 1;
+    }
+
+    /* Whether one of the dictionaries that are watched has changed since this was reset. One that is freed while it is
+     * a part of the scope was taken out of that, which is a change of the scope. */
+    static int has_changed = 1;
+
+    #if PY_VERSION_HEX >= 0x030C0000 && !defined(PYPY_VERSION)
+    static int watcher = -1;
+
+    static int on_change(PyDict_WatchEvent event, PyObject *dict, PyObject *key, PyObject *value) {
+        if (event != PyDict_EVENT_DEALLOCATED)
+            has_changed = 1;
+        return 0;
+    }
+
+    /* An interpreter has few watchers: others may have taken them all. */
+    static void make_watcher(void) {
+        watcher = PyDict_AddWatcher(on_change);
+        if (watcher < 0)
+            PyErr_Clear();
+    }
+
+    /* Whether it is watched now. */
+    static int watch(PyObject *dict) {
+        if (watcher < 0)
+            return 0;
+        if (PyDict_Watch(watcher, dict) < 0) {
+            PyErr_Clear();
+            return 0;
+        }
+        return 1;
+    }
+    #else
+    static void make_watcher(void) {}
+    static int watch(PyObject *dict) { return 0; }
+    #endif
+
     #define is_str(item) PyUnicode_CheckExact(item)
     #define is_bytes(item) PyBytes_CheckExact(item)
     """
     bint read_values(PyObject *mapping, tuple keys, PyObject **values) noexcept
     bint is_own_dict(PyObject *item, Py_ssize_t size) noexcept
     bint is_address(PyObject *item) noexcept
+    bint is_own(PyObject *item) noexcept
+    bint has_changed
+    void make_watcher() noexcept
+    bint watch(PyObject *mapping) noexcept
     bint is_str(PyObject *item) noexcept
     bint is_bytes(PyObject *item) noexcept
 
@@ -104,7 +151,12 @@ read_values(<PyObject *>_pattern, _KEYS, _pattern_values)
 
 cdef dict _spare = None  # the last scope, if it is as good as a new one
 cdef PyObject *_spare_values[COUNT]
+cdef PyObject *_spare_details[MOST_NAMES]  # the dictionaries of its extensions
 cdef tuple _names = None  # the extensions of the last scope
+cdef PyObject *_watched = NULL  # the last scope whose dictionaries are all watched; not a reference
+cdef PyObject *_made = NULL  # the last scope, if it is that one; has_changed is about it, and what is spare was its own
+
+make_watcher()
 
 
 cpdef dict make_scope(
@@ -122,7 +174,7 @@ cpdef dict make_scope(
     tuple extensions,
 ):
     """Return a scope of type "http" with a copy of `state` and an empty dictionary for each of `extensions`."""
-    global _spare, _names
+    global _spare, _names, _made, has_changed
     cdef dict scope = _spare
     cdef PyObject *found[COUNT]
     cdef PyObject *wanted[COUNT]
@@ -137,6 +189,7 @@ cpdef dict make_scope(
     wanted[RAW_PATH] = <PyObject *>raw_path
     wanted[QUERY_STRING] = <PyObject *>query_string
     _spare = None
+    _made = NULL
     if scope is not None and extensions is _names and count_references(<PyObject *>scope) == 1:
         memcpy(found, _spare_values, sizeof(found))
         wanted[ASGI] = found[ASGI]
@@ -144,6 +197,10 @@ cpdef dict make_scope(
         wanted[STATE] = found[STATE]
         wanted[EXTENSIONS] = found[EXTENSIONS]
         _replace(scope, found, wanted)
+        if <PyObject *>scope == _watched:
+            memcpy(_spare_values, found, sizeof(found))
+            _made = _watched
+            has_changed = False
         if state:
             scope["state"] = state.copy()
         return scope
@@ -182,8 +239,13 @@ cdef dict _announce(tuple extensions):
 
 cpdef take_back(dict scope, list headers):
     """Keep a scope that was made with `headers` and that the caller does not need any more, unless somebody else does."""
-    global _spare
+    global _spare, _watched
     cdef PyObject *values[COUNT]
+    if <PyObject *>scope == _made and not has_changed:
+        if _is_all_own(<PyObject *>scope):
+            _spare = scope
+        return
+    _spare = None
     if (
         not is_own_dict(<PyObject *>scope, COUNT)
         or not read_values(<PyObject *>scope, _KEYS, values)
@@ -193,12 +255,39 @@ cpdef take_back(dict scope, list headers):
         return
     memcpy(_spare_values, values, sizeof(values))
     _spare = scope
+    _watched = <PyObject *>scope if _watch_all(<PyObject *>scope) else NULL
+
+
+cdef bint _is_all_own(PyObject *scope) noexcept:
+    """Whether nobody else has the scope, which has not changed, or a dictionary in it."""
+    cdef int place
+    if not (
+        is_own(scope)
+        and is_own(_spare_values[ASGI])
+        and is_own(_spare_values[STATE])
+        and is_own(_spare_values[EXTENSIONS])
+    ):
+        return False
+    for place in range(len(_names)):
+        if not is_own(_spare_details[place]):
+            return False
+    return True
+
+
+cdef bint _watch_all(PyObject *scope) noexcept:
+    """Watch the spare scope and the dictionaries in it."""
+    cdef int place
+    for place in range(len(_names)):
+        if not watch(_spare_details[place]):
+            return False
+    return (
+        watch(scope) and watch(_spare_values[ASGI]) and watch(_spare_values[STATE]) and watch(_spare_values[EXTENSIONS])
+    )
 
 
 cdef bint _is_as_new(PyObject **values) noexcept:
     """Whether a scope with these values is as good as a new one, its headers aside: nobody can miss or find anything."""
     cdef PyObject *versions[2]
-    cdef PyObject *details[MOST_NAMES]
     cdef int place
     if not (
         is_str(values[TYPE])
@@ -221,9 +310,9 @@ cdef bint _is_as_new(PyObject **values) noexcept:
         return False
     if len(_names) > MOST_NAMES or not is_own_dict(values[EXTENSIONS], len(_names)):
         return False
-    if not read_values(values[EXTENSIONS], _names, details):
+    if not read_values(values[EXTENSIONS], _names, _spare_details):
         return False
     for place in range(len(_names)):
-        if not is_own_dict(details[place], 0):
+        if not is_own_dict(_spare_details[place], 0):
             return False
     return True

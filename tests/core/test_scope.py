@@ -260,7 +260,14 @@ def rename(scope, thing):
     scope[Name("path")] = value
 
 
+def put_and_remove(scope, thing):
+    scope["user"] = thing
+    del scope["user"]
+
+
 DAMAGES = {
+    "nothing": lambda scope, thing: None,
+    "put and remove": put_and_remove,
     **{f"replace {key}": replace(key) for key in sorted(KEYS)},
     **{f"exchange {key}": exchange(key) for key in ("asgi", "state", "extensions", "headers")},
     **{f"take {key}": take(key) for key in ("asgi", "state", "extensions", "headers")},
@@ -322,27 +329,31 @@ class Vandal:
 
 
 @pytest.mark.parametrize("lifespan_state", [{}, {"db": 1}], ids=["no state", "state"])
+@pytest.mark.parametrize("before", [0, 2], ids=["first", "third"])
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_what_an_application_does_to_its_scope_ends_with_the_request(stack, damage, lifespan_state):
-    """C4: it does not show in other requests, and does not stay in memory."""
-    app = Vandal(damage)
+def test_what_an_application_does_to_its_scope_ends_with_the_request(stack, damage, before, lifespan_state):
+    """C4: it does not show in other requests, and does not stay in memory. Some have come before, or none."""
+    app = Vandal(*["nothing"] * before, damage)
     client = serve(stack, app, record=False, lifespan_state=lifespan_state)
-    client.feed(GET)
+    for _ in range(before + 1):
+        client.feed(GET)
     gc.collect()
-    assert [ref() for ref in app.things] == [None]
+    assert {ref() for ref in app.things} == {None}
     client.feed(GET).feed(GET)
-    assert [response.status for response in client.responses(["GET"] * 3)] == [200] * 3
+    assert [response.status for response in client.responses(["GET"] * (before + 3))] == [200] * (before + 3)
     client.connect().feed(GET)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_nothing_that_applications_do_to_their_scopes_shows(stack, seed):
     chance = random.Random(seed)
-    app = Vandal(*chance.choices(list(DAMAGES), k=60))
+    chosen = chance.choices(list(DAMAGES), k=60)
+    app = Vandal(*(name for damage in chosen for name in ["nothing"] * chance.randrange(4) + [damage]))
     client = serve(stack, app, record=False)
-    for _ in range(100):
+    for _ in range(300):
         client.feed(GET)
-    assert [response.status for response in client.responses(["GET"] * 100)] == [200] * 100
+    assert not app.due
+    assert [response.status for response in client.responses(["GET"] * 300)] == [200] * 300
 
 
 def test_a_scope_that_nobody_has_is_used_again(stack):
