@@ -15,8 +15,11 @@ HAS_POLLER = hasattr(select, "epoll")
 #: What a socket can be ready for; the numbers of EPOLLIN and EPOLLOUT.
 READABLE = 1
 WRITABLE = 4
+#: Told with READABLE, and of watched edges only: the other side has ended its output. The number of EPOLLRDHUP.
+ENDING = 0x2000
 #: Sockets that one wait() tells of.
 MAX_READY = 128
+_EDGES: int = select.EPOLLET if HAS_POLLER else 0
 
 
 class Poller:
@@ -43,8 +46,22 @@ class Poller:
         Raises:
             OSError: the system does not take that.
         """
-        if before == after:
-            return
+        if before != after:
+            self._change(fd, before, after)
+
+    def watch_edges(self, fd: int, before: int, after: int) -> None:
+        """Do so, and be told of what is there now and of what is new, each time only once.
+
+        Raises:
+            OSError: the system does not take that.
+        """
+        if after & READABLE:
+            # Where the end of the input has come with data, reading those is not all there is to do.
+            after += ENDING
+        if before or after:
+            self._change(fd, before, after + _EDGES if after else 0)
+
+    def _change(self, fd: int, before: int, after: int) -> None:
         if self._epoll.closed:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         if before == 0:
@@ -64,7 +81,7 @@ class Poller:
         return self._ready[index][0] if index < len(self._ready) else -1
 
     def ready_events(self, index: int) -> int:
-        """What it is ready for. Any other number than the two means that something has happened to the connection."""
+        """What it is ready for. Any other number than these means that something has happened to the connection."""
         return self._ready[index][1] if index < len(self._ready) else 0
 
     def close(self) -> None:

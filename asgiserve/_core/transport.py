@@ -14,6 +14,7 @@ from typing import Any, Optional
 
 from .flow import raise_soon
 from .poller import (
+    ENDING,
     HAS_POLLER,
     READABLE,
     WRITABLE,
@@ -135,10 +136,13 @@ class Reactor:
     def watch(self, fd: int, before: int, after: int) -> None:
         """Watch the socket of a transport for `after` in place of `before`; 0 is not to watch it.
 
+        The transport is told of what is there now and of what is new, each time only once: the system need not look
+        again at each socket that has been read.
+
         Raises:
             OSError: the system does not take that.
         """
-        self._poller.watch(fd, before, after)
+        self._poller.watch_edges(fd, before, after)
 
     def end(self, transport: "Transport") -> None:
         """Have the protocol of `transport` told that it is closed, at the end of the turn."""
@@ -201,12 +205,12 @@ class Reactor:
                         break
 
     def _leave_over(self, count: int) -> None:
-        """The turn breaks off: what was read ahead is worked on in another one."""
+        """The turn breaks off: what is left is worked on in another one."""
         for index in range(count):
             watched = self._at(self._poller.ready_fd(index))
             if type(watched) is Transport:
                 transport: Transport = watched
-                transport.read_soon()
+                transport.leave_over()
 
     def _end_all(self) -> None:
         self._is_end_due = False
@@ -290,25 +294,36 @@ class Transport(Watched):
 
     def on_ready(self, events: int) -> None:
         """The socket is ready for `events`."""
-        if self._size and events != READABLE:
+        if self._size and events != READABLE and events != READABLE + ENDING:
             self._send_more()
         if events != WRITABLE:
             if self._is_reading():
                 self._read()
+                if events != READABLE:
+                    self._watch(True)  # there may be an end behind what was read
             else:
                 self._watch()  # reading was paused, and it takes a call to the system to say so: only if it matters
+
+    def leave_over(self) -> None:
+        """What there was to be done in this turn is done in another one."""
+        self.read_soon()
+        self._watch(True)
 
     def _is_reading(self) -> bool:
         return not (self._is_paused or self._has_input_ended or self._is_closing)
 
-    def _watch(self) -> None:
-        """Watch the socket for what is to be done, where that is not what it is watched for."""
+    def _watch(self, anew: bool = False) -> None:
+        """Watch the socket for what is to be done, where that is not what it is watched for.
+
+        Args:
+            anew: whether what it was ready for may be still there: then that is to be told once more.
+        """
         events = 0
         if self._is_reading():
             events = READABLE
         if self._size:
             events += WRITABLE
-        if events != self._events:
+        if events != self._events or anew:
             before = self._events
             self._events = events
             try:
@@ -323,10 +338,16 @@ class Transport(Watched):
         if self._buffered is not None or self._ahead is not None or not self._is_reading():
             return 0
         try:
-            self._ahead = receive(self._fd, READ_SIZE)
+            self._ahead = self._receive()
         except Exception as error:
             self._fail(error)
         return 0 if self._ahead is None else len(self._ahead)
+
+    def _receive(self) -> Optional[bytes]:
+        data = receive(self._fd, READ_SIZE)
+        if data is not None and len(data) == READ_SIZE:
+            self._watch(True)
+        return data
 
     def _read(self) -> None:
         if self._buffered is not None:
@@ -337,7 +358,7 @@ class Transport(Watched):
             self._ahead = None
         else:
             try:
-                data = receive(self._fd, READ_SIZE)
+                data = self._receive()
             except Exception as error:
                 self._fail(error)
                 return
@@ -357,7 +378,12 @@ class Transport(Watched):
             self._blame(error, "get_buffer")
             return
         try:
-            size = receive_into(self._fd, buffer) if self._ahead is None else self._copy_into(buffer)
+            if self._ahead is not None:
+                size = self._copy_into(buffer)
+            else:
+                size = receive_into(self._fd, buffer)
+                if size >= len(buffer):
+                    self._watch(True)
         except Exception as error:
             self._fail(error)
             return
@@ -513,7 +539,7 @@ class Transport(Watched):
                 self._end(None)
             elif self._is_end_due:
                 self._end_output()
-        self._watch()
+        self._watch(self._size > 0)  # there may be room for more pieces
 
     def _end_output(self) -> None:
         try:

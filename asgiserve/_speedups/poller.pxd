@@ -28,6 +28,7 @@ cdef class Poller:
 
     cpdef int fileno(self) noexcept
     cpdef watch(self, int fd, int before, int after)
+    cpdef watch_edges(self, int fd, int before, int after)
     cpdef int wait(self) except -1
     cpdef int ready_fd(self, int index) noexcept
     cpdef int ready_events(self, int index) noexcept

@@ -25,10 +25,11 @@ cdef extern from *:
 
     static int poll_create(void) { return epoll_create1(EPOLL_CLOEXEC); }
 
-    static int poll_change(int poller, int fd, int before, int after) {
+    /* Where the end of the input has come with data, reading those is not all there is to do: it is told as well. */
+    static int poll_change(int poller, int fd, int before, int after, int is_edge) {
         struct epoll_event event;
         memset(&event, 0, sizeof event);
-        event.events = (uint32_t)after;
+        event.events = (uint32_t)after | (!is_edge ? 0 : after & EPOLLIN ? EPOLLET | EPOLLRDHUP : EPOLLET);
         event.data.fd = fd;
         return epoll_ctl(poller, !before ? EPOLL_CTL_ADD : !after ? EPOLL_CTL_DEL : EPOLL_CTL_MOD, fd, &event);
     }
@@ -111,7 +112,7 @@ cdef extern from *:
     #define sockaddr_storage sockaddr_storage_of_none
     static int unsupported(void) { errno = ENOSYS; return -1; }
     #define poll_create() unsupported()
-    #define poll_change(poller, fd, before, after) unsupported()
+    #define poll_change(poller, fd, before, after, is_edge) unsupported()
     #define poll_wait(poller, ready, room) unsupported()
     #define poll_close(poller) ((void)(poller))
     #define socket_receive(fd, to, size) unsupported()
@@ -130,7 +131,7 @@ cdef extern from *:
         pass
     char *read_space
     int poll_create()
-    int poll_change(int poller, int fd, int before, int after)
+    int poll_change(int poller, int fd, int before, int after, bint is_edge)
     int poll_wait(int poller, epoll_event *ready, int room)
     void poll_close(int poller)
     Py_ssize_t socket_receive(int fd, char *to, Py_ssize_t size)
@@ -152,6 +153,7 @@ cdef extern from *:
 HAS_POLLER = hasattr(select, "epoll")
 READABLE = 1
 WRITABLE = 4
+ENDING = 0x2000
 MAX_READY = ROOM
 
 
@@ -180,7 +182,16 @@ cdef class Poller:
         Raises:
             OSError: the system does not take that.
         """
-        if before != after and poll_change(self._fd, fd, before, after) < 0:
+        if before != after and poll_change(self._fd, fd, before, after, False) < 0:
+            PyErr_SetFromErrno(OSError)
+
+    cpdef watch_edges(self, int fd, int before, int after):
+        """Do so, and be told of what is there now and of what is new, each time only once.
+
+        Raises:
+            OSError: the system does not take that.
+        """
+        if (before or after) and poll_change(self._fd, fd, before, after, True) < 0:
             PyErr_SetFromErrno(OSError)
 
     cpdef int wait(self) except -1:
@@ -196,7 +207,7 @@ cdef class Poller:
         return event_socket(&self._ready[index]) if 0 <= index < self._count else -1
 
     cpdef int ready_events(self, int index) noexcept:
-        """What it is ready for. Any other number than the two means that something has happened to the connection."""
+        """What it is ready for. Any other number than these means that something has happened to the connection."""
         return event_kinds(&self._ready[index]) if 0 <= index < self._count else 0
 
     cpdef close(self):

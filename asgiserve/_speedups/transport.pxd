@@ -4,7 +4,7 @@ from asgiserve._speedups.poller cimport Poller, accept, local_address, receive, 
 from asgiserve._speedups.poller cimport send as send_bytes
 
 cdef Py_ssize_t READ_SIZE, HIGH_WATER, MAX_PIECES
-cdef int READABLE, WRITABLE
+cdef int READABLE, WRITABLE, ENDING
 cdef tuple _EXITS
 
 cdef class Watched:
@@ -65,10 +65,13 @@ cdef class Transport(Watched):
     cdef object _error
 
     cpdef begin(self, protocol)
+    cpdef leave_over(self)
     cdef bint _is_reading(self) noexcept
     @cython.locals(events=int, before=int)
-    cdef _watch(self)
+    cdef _watch(self, bint anew=*)
     cpdef Py_ssize_t read_ahead(self) except -1
+    @cython.locals(data=bytes)
+    cdef bytes _receive(self)
     @cython.locals(data=bytes)
     cdef _read(self)
     @cython.locals(size=Py_ssize_t)

@@ -65,7 +65,7 @@ def is_open(fd):
 
 def test_the_numbers_are_those_of_epoll(poller):
     assert poller.HAS_POLLER
-    assert (poller.READABLE, poller.WRITABLE) == (select.EPOLLIN, select.EPOLLOUT)
+    assert (poller.READABLE, poller.WRITABLE, poller.ENDING) == (select.EPOLLIN, select.EPOLLOUT, select.EPOLLRDHUP)
 
 
 def test_a_socket_is_watched_for_what_was_said_last(poller, polled, pair):
@@ -86,6 +86,41 @@ def test_a_socket_is_watched_for_what_was_said_last(poller, polled, pair):
     polled.watch(fd, poller.WRITABLE, 0)
     assert ready(polled) == {}
     assert not is_ready(polled.fileno())
+
+
+def test_edges_are_told_once(poller, polled, pair):
+    one, two = pair
+    fd = one.fileno()
+    two.send(b"x")
+    polled.watch_edges(fd, 0, poller.READABLE)
+    assert ready(polled) == {fd: poller.READABLE}, "what is there already"
+    assert ready(polled) == {}
+    assert not is_ready(polled.fileno())
+    polled.watch_edges(fd, poller.READABLE, poller.READABLE)
+    assert ready(polled) == {fd: poller.READABLE}, "to watch it anew is to look again"
+    two.send(b"y")
+    assert ready(polled) == {fd: poller.READABLE}, "new bytes, though those before have not been read"
+    one.recv(2)
+    assert ready(polled) == {}
+    two.shutdown(socket.SHUT_WR)
+    assert ready(polled) == {fd: poller.READABLE + poller.ENDING}
+    polled.watch_edges(fd, poller.READABLE, 0)
+    polled.watch_edges(fd, 0, 0)
+    two.close()
+    assert ready(polled) == {}
+
+
+def test_edges_of_room_to_write(poller, polled, pair):
+    one, two = pair
+    fill(one)
+    polled.watch_edges(one.fileno(), 0, poller.WRITABLE)
+    assert ready(polled) == {}
+    while select.select([two], [], [], 0)[0]:
+        two.recv(1 << 20)
+    assert ready(polled) == {one.fileno(): poller.WRITABLE}
+    assert ready(polled) == {}
+    two.shutdown(socket.SHUT_WR)
+    assert ready(polled) == {one.fileno(): poller.WRITABLE}, "nobody wants to know of the input"
 
 
 def test_the_end_of_a_connection_is_told_with_other_numbers(poller, polled, pair):

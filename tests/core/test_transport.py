@@ -13,6 +13,7 @@ import select
 import socket
 import sys
 import weakref
+from pathlib import Path
 
 import pytest
 from fakes import FakeLoop
@@ -123,6 +124,49 @@ def test_who_comes_and_goes_is_never_watched(world):
     world.loop.run_until_idle()
     assert protocol.events == ["connection_made", ("data_received", 5), "connection_lost"]
     assert is_ended(peer)
+
+
+def test_all_that_has_come_is_read(world, connect):
+    """Nothing new comes, and so the system has nothing new to tell: one read does not bring all of it."""
+    protocol = Recorder()
+    peer = connect(protocol, room=MIB)
+    other = Recorder()
+    others_peer = connect(other, room=MIB)
+    sent = b""
+    with contextlib.suppress(BlockingIOError):
+        for _ in range(16):
+            piece = os.urandom(64 * KIB)
+            sent += piece[: peer.send(piece)]
+    world.loop.settle()
+    assert protocol.data == sent
+    # Two at once, which are read ahead.
+    with contextlib.suppress(BlockingIOError):
+        for _ in range(16):
+            sent += piece[: peer.send(piece)]
+    others_peer.send(b"hello")
+    world.loop.settle()
+    assert protocol.data == sent
+    assert other.data == b"hello"
+    if int(Path("/proc/sys/net/core/wmem_max").read_text()) > MIB:
+        assert len(sent) > 2 * max(size for _, size in protocol.events[1:])
+
+
+def test_all_that_waits_is_sent(world, connect):
+    """The socket takes all that is offered to it at once, and so the system has nothing new to tell."""
+    protocol = Recorder()
+    peer = connect(protocol)
+    data = write_until_full(protocol)
+    for _ in range(300):
+        piece = os.urandom(10)
+        protocol.transport.write(piece)
+        data += piece
+    taken = b""
+    while piece := take(peer):
+        taken += piece
+    world.loop.turn_until(lambda: not protocol.transport.get_write_buffer_size())
+    while piece := take(peer):
+        taken += piece
+    assert taken == data
 
 
 # -- what comes to several in one turn is read before any of it is worked on
