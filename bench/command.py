@@ -8,20 +8,21 @@ import resource
 import signal
 import sys
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 from . import ROOT
 from .page import environment, steal
-from .rounds import Plan, Results, measure_rounds
+from .rounds import Cell, Key, Plan, Results, measure_rounds
 from .scratch import NotCompiled
 from .servers import Chosen, Server, choose
 
 # Files that a process has open besides its connections.
 OTHER_FILES = 500
 
-Measure = Callable[[Server, str, Any, Plan], Any]
+Session = Callable[[Server, str, Any, Plan], AbstractContextManager[Callable[[], Any]]]
 Say = Callable[[str], None]
 
 
@@ -30,10 +31,12 @@ class Comparison:
     """What one comparison consists of.
 
     ``load`` names the load generator. Every workload has at least a ``name``, a ``kind``, ``canned`` and
-    ``connections``; the first one's command lines are shown in the report. ``measure`` takes a server, its interpreter,
-    a workload and a plan, and returns a sample or raises ``ServerFailed``. ``rounds`` and ``duration`` say how often
-    that happens and about how many seconds it takes. ``report`` makes, from the environment, the results and a name,
-    the texts of all files by their names.
+    ``connections``; the first one's command lines are shown in the report. ``session`` takes a server, its interpreter,
+    a workload and a plan, starts the server, and gives what returns a sample each time it is called; either raises
+    ``ServerFailed``. ``stays_up`` says of a workload whether its servers stay up through a round and have several
+    windows; ``joins`` of one of these whether it has its rounds together with the one before it in the table.
+    ``rounds`` and ``duration`` say how many rounds there are, and about how many seconds a server takes in one.
+    ``report`` makes, from the environment, the results and a name, the texts of all files by their names.
     """
 
     name: str
@@ -43,7 +46,9 @@ class Comparison:
     workloads: list[Any]
     baseline: str
     plan: Plan
-    measure: Measure
+    session: Session
+    stays_up: Callable[[Any], bool]
+    joins: Callable[[Any], bool]
     rounds: Callable[[Any, Plan], int]
     duration: Callable[[Any, Plan], float]
     report: Callable[[dict[str, Any], Results, str], dict[str, str]]
@@ -79,8 +84,9 @@ def parser(comparison: Comparison) -> argparse.ArgumentParser:
         "--pypy", metavar="PATH", help="a PyPy with the packages; its servers are measured too, unless others are named"
     )
     add("--rounds", type=int, default=plan.rounds, help=f"interleaved rounds per row (default {plan.rounds})")
-    add("--seconds", type=float, default=plan.seconds, help=f"length of the measured window (default {plan.seconds:g})")
-    add("--warm-up", type=float, default=plan.warm_up, help=f"seconds of load before it (default {plan.warm_up:g})")
+    add("--windows", type=int, default=plan.windows, help=f"windows of each server in a round (default {plan.windows})")
+    add("--seconds", type=float, default=plan.seconds, help=f"length of a window (default {plan.seconds:g})")
+    add("--warm-up", type=float, default=plan.warm_up, help=f"seconds of load before all (default {plan.warm_up:g})")
     add("--output", type=Path, default=ROOT / "bench" / "results", metavar="DIR", help="where to write")
     add("--report", default=comparison.name, metavar="NAME", help=f"name of the files (default {comparison.name})")
     add_cores(parser)
@@ -102,9 +108,17 @@ def check_cores(parser: argparse.ArgumentParser, options: argparse.Namespace) ->
 def _plan(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Plan:
     """The plan that the options ask for; ends the program where they make no sense here."""
     check_cores(parser, options)
-    if options.rounds < 1 or options.seconds <= 0 or options.warm_up < 0:
-        parser.error("--rounds and --seconds have to be above 0, --warm-up not below it")
-    return Plan(options.rounds, options.seconds, options.warm_up, options.server_cpu, options.load_cpu, root=str(ROOT))
+    if options.rounds < 1 or options.windows < 1 or options.seconds <= 0 or options.warm_up < 0:
+        parser.error("--rounds, --windows and --seconds have to be above 0, --warm-up not below it")
+    return Plan(
+        options.rounds,
+        options.seconds,
+        options.warm_up,
+        options.server_cpu,
+        options.load_cpu,
+        str(ROOT),
+        options.windows,
+    )
 
 
 def wanted(servers: list[Server], named: Optional[list[str]], pypy: Optional[str]) -> list[str]:
@@ -176,8 +190,8 @@ def run(comparison: Comparison, arguments: Optional[list[str]] = None) -> int:
     results: Results = {}
     options.output.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    for row in rows:
-        results[row.name] = measure_row(comparison, row, servers, planned)
+    for group in groups(comparison, rows):
+        results.update(measure_group(comparison, group, servers, planned))
         about.update(minutes=(time.monotonic() - began) / 60, stolen=steal(results))
         for name, text in comparison.report(about, results, options.report).items():
             (options.output / name).write_text(text)
@@ -185,16 +199,30 @@ def run(comparison: Comparison, arguments: Optional[list[str]] = None) -> int:
     return 0 if not any(cell.failure for cells in results.values() for cell in cells.values()) else 1
 
 
-def measure_row(comparison: Comparison, workload: Any, servers: Chosen, plan: Plan) -> dict[str, Any]:
-    """All rounds of one row."""
+def groups(comparison: Comparison, rows: list[Any]) -> list[list[Any]]:
+    """The rows, those that have their rounds together in one list."""
+    found: list[list[Any]] = []
+    for row in rows:
+        if found and comparison.joins(row) and comparison.stays_up(found[-1][-1]):
+            found[-1].append(row)
+        else:
+            found.append([row])
+    return found
 
-    def measure(name: str) -> Any:
-        server, python = servers[name]
+
+def measure_group(comparison: Comparison, rows: list[Any], servers: Chosen, plan: Plan) -> Results:
+    """All rounds of rows that have them together."""
+    known = {row.name: row for row in rows}
+
+    def session(key: Key) -> AbstractContextManager[Callable[[], Any]]:
+        server, python = servers[key[1]]
         warmed = replace(plan, warm_up=max(plan.warm_up, server.warm_up))
-        return comparison.measure(server, python, workload, warmed)
+        return comparison.session(server, python, known[key[0]], warmed)
 
-    takers = [name for name, (server, _) in servers.items() if server.handles(workload)]
-    return measure_rounds(workload.name, takers, comparison.rounds(workload, plan), measure, say)
+    cells = {(row.name, name): Cell() for row in rows for name, (server, _) in servers.items() if server.handles(row)}
+    windows = plan.windows if comparison.stays_up(rows[0]) else 0
+    measure_rounds(cells, comparison.rounds(rows[0], plan), windows, session, say)
+    return {row.name: {name: cell for (of, name), cell in cells.items() if of == row.name} for row in rows}
 
 
 def main(comparison: Comparison) -> None:

@@ -43,6 +43,7 @@ def environment(
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "load": load,
         "rounds": plan.rounds,
+        "windows": plan.windows,
         "seconds": plan.seconds,
         "versions": versions,
         "commands": {server.name: _command(server, workload) for server in servers},
@@ -198,7 +199,7 @@ def about_lines(about: dict[str, Any], shown: list[str], labels: dict[str, str])
         "",
         f"- {about['date']}; {about['cpu']}, {about['cores']} cores; {about['kernel']}; {about['python']}",
         f"- {about['load']}, one thread",
-        f"- {about['rounds']} interleaved rounds of {about['seconds']:g} s, each warmed up",
+        f"- {about['rounds']} rounds of {about['windows']} windows of {about['seconds']:g} s, interleaved",
         f"- {about['minutes']:.0f} minutes in all; at most {about['stolen']:.0%} of the machine went to other guests",
         "",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import tempfile
@@ -146,6 +147,26 @@ class ServerProcess:
             except psutil.NoSuchProcess:
                 pass
         return total
+
+    def _signal(self, number: int) -> None:
+        for process in self._family():
+            try:
+                process.send_signal(number)
+            except psutil.NoSuchProcess:
+                pass
+
+    def suspend(self) -> None:
+        """Have the whole family do nothing: some servers never rest, and another one is to have the core."""
+        self._signal(signal.SIGSTOP)
+
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """Have it go on for a while."""
+        self._signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self.suspend()
 
     def alive(self) -> bool:
         """Whether the parent process still runs."""

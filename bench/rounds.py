@@ -1,17 +1,25 @@
-"""The order of measuring, rounds and in each of them every server, and what comes out of it."""
+"""The order of measuring: rounds, and in each of them every server; what comes out of it."""
 
 from __future__ import annotations
 
+import random
 import statistics
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
 from .process import ServerFailed
 
+#: The name of a row and of a server.
+Key = tuple[str, str]
+#: Starts the server for the row; what that gives takes a sample each time it is called.
+Session = Callable[[Key], AbstractContextManager[Callable[[], Any]]]
+
 
 @dataclass(frozen=True)
 class Plan:
-    """How to measure: seconds per window and warm-up, the two cores, where the project is."""
+    """How to measure: seconds per window, and of load on a server that has just started; the two cores; where the
+    project is; how many windows each server has in a round, where all of them stay up."""
 
     rounds: int
     seconds: float
@@ -19,6 +27,7 @@ class Plan:
     server_cpu: int
     load_cpu: int
     root: str
+    windows: int = 1
 
     @property
     def whole(self) -> float:
@@ -34,18 +43,21 @@ class Cell:
     failure: Optional[str] = None
 
     def median(self, name: str) -> Optional[float]:
-        """The median of a sample attribute over the rounds; None for a failed or empty cell."""
+        """The median of a sample attribute; None for a failed or empty cell."""
         if self.failure or not self.samples:
             return None
         return float(statistics.median(getattr(sample, name) for sample in self.samples))
 
     def spread(self) -> Optional[float]:
-        """(max - min) / median of the cost: how far to trust it."""
+        """The distance between the quartiles of the cost, by its median: how far to trust it."""
         middle = self.median("cost")
         if middle is None:
             return None
         costs = [sample.cost for sample in self.samples]
-        return float((max(costs) - min(costs)) / middle)
+        if len(costs) < 2:
+            return 0.0
+        low, _, high = statistics.quantiles(costs, n=4, method="inclusive")
+        return float((high - low) / middle)
 
 
 Row = dict[str, Cell]
@@ -53,34 +65,59 @@ Results = dict[str, Row]
 
 
 def ratio(row: Row, name: str, baseline: str) -> Optional[float]:
-    """How many times dearer the baseline is than a server in the same row."""
-    if name not in row or baseline not in row:
+    """How many times dearer the baseline is than a server in the same row.
+
+    It is the median over pairs of samples: those of the same time, between which the machine has not changed its mood.
+    """
+    own, base = row.get(name, Cell()), row.get(baseline, Cell())
+    cost, base_cost = own.median("cost"), base.median("cost")
+    if not cost or not base_cost:
         return None
-    cost, base = row[name].median("cost"), row[baseline].median("cost")
-    return base / cost if cost and base else None
+    if len(own.samples) != len(base.samples):
+        return base_cost / cost
+    return float(statistics.median(b.cost / a.cost for a, b in zip(own.samples, base.samples)))
 
 
 def measure_rounds(
-    row: str, names: list[str], rounds: int, measure: Callable[[str], Any], say: Callable[[str], None]
-) -> Row:
-    """All rounds of one row. A server that fails once is out of the row.
+    cells: dict[Key, Cell], rounds: int, windows: int, session: Session, say: Callable[[str], None]
+) -> None:
+    """All rounds of some rows. A server that fails once is out of its row.
 
-    :param measure: takes a server's name and returns a sample, whose ``str`` is for the log.
+    In a round, all servers are up, but only one at a time works, and each has so many windows: one window of each in a
+    new order, then the next one of each. With no windows at all, each is started, has one, and is ended,
+    before the next one is started.
     """
-    cells = {name: Cell() for name in names}
+
+    def attempt(number: int, key: Key, action: Callable[[], Any]) -> Any:
+        try:
+            return action()
+        except ServerFailed as error:
+            cells[key].failure = str(error)
+            say(f"{key[0]} {number}/{rounds} {key[1]}: FAILED: {error}")
+            return None
+
+    def sample(number: int, key: Key, take: Callable[[], Any]) -> None:
+        found = attempt(number, key, take)
+        if found is not None:
+            cells[key].samples.append(found)
+            say(f"{key[0]} {number}/{rounds} {key[1]}: {found}")
+
     for number in range(1, rounds + 1):
-        for name, cell in cells.items():
-            if cell.failure:
-                continue
-            try:
-                sample = measure(name)
-            except ServerFailed as error:
-                cell.failure = str(error)
-                say(f"{row} {number}/{rounds} {name}: FAILED: {error}")
-                continue
-            cell.samples.append(sample)
-            say(f"{row} {number}/{rounds} {name}: {sample}")
-    return cells
+        with ExitStack() as stack:
+            takers = {}
+            for key in [key for key, cell in cells.items() if not cell.failure]:
+                if not windows:
+                    stack.pop_all().close()
+                take = attempt(number, key, lambda key=key: stack.enter_context(session(key)))  # type: ignore[misc]
+                if take is None:
+                    continue
+                takers[key] = take
+                if not windows:
+                    sample(number, key, take)
+            for _ in range(windows):
+                for key in random.sample(list(takers), len(takers)):
+                    if not cells[key].failure:
+                        sample(number, key, takers[key])
 
 
 def stolen(before: Any, after: Any) -> float:

@@ -13,14 +13,14 @@ from typing import Any
 
 from .. import ROOT
 from ..command import add_cores, check_cores, raise_file_limit, say, unwind_on_termination
-from ..http.measure import measure as measure_http
+from ..http.measure import session as http_session
 from ..http.servers import SERVERS
 from ..http.workloads import WORKLOADS
 from ..instructions.callgrind import CountFailed, count
 from ..process import ServerFailed
 from ..rounds import Plan
 from ..scratch import NotCompiled
-from ..websocket.measure import measure as measure_websocket
+from ..websocket.measure import session as websocket_session
 from ..websocket.servers import SERVERS as WEBSOCKET_SERVERS
 from ..websocket.workloads import WORKLOADS as WEBSOCKET_WORKLOADS
 from .measure import cpu, instructions, kernel_shares, system_calls
@@ -36,20 +36,20 @@ def _memory(plan: Plan, most: int) -> dict[str, dict[str, float]]:
 
     :param most: how many connections there can be.
     """
-    workloads: dict[str, tuple[Any, Any, Any]] = {row.name: (row, SERVERS, measure_http) for row in WORKLOADS}
+    workloads: dict[str, tuple[Any, Any, Any]] = {row.name: (row, SERVERS, http_session) for row in WORKLOADS}
     idle = next(row for row in WEBSOCKET_WORKLOADS if row.name == "idle")
-    workloads["websocket"] = (idle, WEBSOCKET_SERVERS, measure_websocket)
+    workloads["websocket"] = (idle, WEBSOCKET_SERVERS, websocket_session)
     found: dict[str, dict[str, float]] = {}
     for kind in MEMORY:
-        row, servers, measure = workloads[kind]
+        row, servers, session = workloads[kind]
         row = replace(row, connections=min(5000, most))
         found[kind] = {}
         for name in IN_MEMORY:
             server = next((server for server in servers if server.name == name and server.handles(row)), None)
             if server is not None:
                 say(f"memory: {row.title}, {server.label}")
-                sample = measure(server, sys.executable, row, plan)
-                found[kind][name] = sample.each
+                with session(server, sys.executable, row, plan) as take:
+                    found[kind][name] = take().each
     return found
 
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from ..command import Comparison, main
 from ..rounds import Plan
-from .measure import duration, measure, rounds
+from .measure import duration, rounds, session, stays_up
 from .report import report
 from .servers import BASELINE, SERVERS
 from .workloads import WORKLOADS
 
 COMPARISON = Comparison(
     name="http",
-    description="Compare the CPU that ASGI servers need per request, each alone on one core; latency and memory too.",
+    description="Compare the CPU that ASGI servers need per request, on one core; latency and memory too.",
     load="the project's own load generator (bench/http/load.c)",
     servers=SERVERS,
     workloads=WORKLOADS,
     baseline=BASELINE,
-    plan=Plan(rounds=3, seconds=1.5, warm_up=0.5, server_cpu=0, load_cpu=1, root=""),
-    measure=measure,
+    plan=Plan(rounds=3, seconds=0.2, warm_up=0.3, server_cpu=0, load_cpu=1, root="", windows=5),
+    session=session,
+    stays_up=stays_up,
+    joins=lambda row: row.is_beside,
     rounds=rounds,
     duration=duration,
     report=report,

@@ -1,10 +1,12 @@
-"""The measurement of one server in one row, alone on its core. There is a kind of sample for every kind of row."""
+"""The measurement of one server in one row, with no other at work. There is a kind of sample for every kind of row."""
 
 from __future__ import annotations
 
 import functools
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Callable
 
@@ -21,8 +23,14 @@ from .workloads import Workload
 LIMIT = 60.0
 # For what a server does a little after its last request, before its memory is read.
 SETTLE = 0.3
-# Seconds that a sample takes besides its load, and one without load.
-OVERHEAD, SILENT = 0.6, 2.0
+# Seconds of load before a window on a server that has been loaded: for new connections to be all alike.
+SETTLE_IN = 0.05
+# Seconds that a start takes, that a window takes besides its load, and a sample without load.
+START, OVERHEAD, SILENT = 0.6, 0.1, 2.0
+# Seconds that a server may take to write the last lines of its access log.
+LOG_LIMIT = 10.0
+# A window at a fixed rate is so many times as long as others: it has few requests, and rare ones matter.
+RATE_WINDOW = 10
 
 
 @dataclass(frozen=True)
@@ -139,8 +147,7 @@ class StartSample:
 
 
 def _longer(plan: Plan) -> Plan:
-    """At a fixed rate a window has few requests, and rare ones matter."""
-    return replace(plan, seconds=2 * plan.seconds)
+    return replace(plan, seconds=RATE_WINDOW * plan.seconds)
 
 
 def _loaded(process: ServerProcess, workload: Workload, plan: Plan) -> tuple[dict[str, Any], float]:
@@ -152,17 +159,27 @@ def _loaded(process: ServerProcess, workload: Workload, plan: Plan) -> tuple[dic
 
 def _flat(process: ServerProcess, workload: Workload, plan: Plan) -> FlatSample:
     lines = process.log_lines() if workload.access_log else 0
-    seen, share = _loaded(process, workload, plan)
+    seen, share = _loaded(process, workload, replace(plan, warm_up=SETTLE_IN))
     if not seen["requests"]:
         raise ServerFailed("no request was answered under load")
     if not workload.close and not workload.http2 and seen["reopened"] and workload.depth > 1:
         raise ServerFailed("closed connections with requests in flight")
     check(workload, process.port)
     if workload.access_log:
-        process.stop()
-        if process.log_lines() - lines < seen["requests"]:
-            raise ServerFailed(f"logged {process.log_lines() - lines} lines for {seen['requests']} requests")
+        _await_log(process, lines, seen["requests"])
     return FlatSample(seen["requests"], seen["wall"], seen["cpu"], seen["waiting"], share)
+
+
+def _await_log(process: ServerProcess, before: int, requests: int) -> None:
+    """Wait for a line of each request.
+
+    :raises ServerFailed: they do not come.
+    """
+    deadline = time.monotonic() + LOG_LIMIT
+    while (logged := process.log_lines() - before) < requests:
+        if time.monotonic() > deadline:
+            raise ServerFailed(f"logged {logged} lines for {requests} requests")
+        time.sleep(SETTLE_IN)
 
 
 def _rate(process: ServerProcess, workload: Workload, plan: Plan) -> RateSample:
@@ -199,10 +216,11 @@ def _compile(python: str, root: str) -> None:
     subprocess.run([python, "-m", "compileall", "-q", "asgiserve", "bench"], cwd=root, check=True)
 
 
-def measure(server: Server, python: str, workload: Workload, plan: Plan) -> Any:
-    """Start a server, check its answers, measure.
+@contextmanager
+def session(server: Server, python: str, workload: Workload, plan: Plan) -> Iterator[Callable[[], Any]]:
+    """A server that is up, has answered rightly, and is warm; and what takes a sample of it.
 
-    :raises ServerFailed: whatever went wrong, in one line.
+    :raises ServerFailed: whatever went wrong, in one line; so does the function.
     """
     if workload.kind == "start":
         _compile(python, plan.root)
@@ -211,9 +229,24 @@ def measure(server: Server, python: str, workload: Workload, plan: Plan) -> Any:
     with ServerProcess(server.command(python, workload, port), port, plan.server_cpu, plan.root) as process:
         with process.explained():
             check(workload, port)
+            started = StartSample(time.monotonic() - began, process.memory())
+            if stays_up(workload):
+                if plan.warm_up:
+                    _loaded(process, workload, replace(plan, warm_up=0.0, seconds=plan.warm_up))
+                process.suspend()
+
+        def take() -> Any:
             if workload.kind == "start":
-                return StartSample(time.monotonic() - began, process.memory())
-            return _MEASURES[workload.kind](process, workload, plan)
+                return started
+            with process.explained(), process.awake() if stays_up(workload) else nullcontext():
+                return _MEASURES[workload.kind](process, workload, plan)
+
+        yield take
+
+
+def stays_up(workload: Workload) -> bool:
+    """Whether a server has several windows: where it is measured under full load, and the next one is as good."""
+    return workload.kind == "flat"
 
 
 def rounds(workload: Workload, plan: Plan) -> int:
@@ -224,7 +257,9 @@ def rounds(workload: Workload, plan: Plan) -> int:
 
 
 def duration(workload: Workload, plan: Plan) -> float:
-    """About how many seconds a sample takes."""
+    """About how many seconds a server takes in a round."""
     if workload.is_silent:
         return SILENT
-    return OVERHEAD + {"flat": plan.whole, "rate": _longer(plan).whole, "start": 0.0}[workload.kind]
+    if workload.kind == "flat":
+        return START + plan.warm_up + plan.windows * (SETTLE_IN + plan.seconds + OVERHEAD)
+    return START + (_longer(plan).whole if workload.kind == "rate" else 0.0)

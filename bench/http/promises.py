@@ -37,10 +37,10 @@ def _line(words: str, value: float, limit: float, form: str) -> str:
 def promise_lines(results: Results) -> list[str]:
     """Every promise that was measured."""
     lines = []
-    own, ceiling = _median(results, "plaintext", OWN), _median(results, "plaintext", CEILING)
-    if own and ceiling:
+    over_ceiling = ratio(results.get("plaintext", {}), CEILING, OWN)
+    if over_ceiling:
         words = f"CPU of a plaintext request at most {CEILING_LIMIT:g} of that of the bare uvloop protocol"
-        lines.append(_line(words, own / ceiling, CEILING_LIMIT, ".2f"))
+        lines.append(_line(words, over_ceiling, CEILING_LIMIT, ".2f"))
     share = log_share(results, OWN)
     if share is not None:
         lines.append(_line(f"the access log adds at most {LOG_LIMIT:.0%} to it", share, LOG_LIMIT, ".0%"))

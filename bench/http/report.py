@@ -31,11 +31,13 @@ INTRODUCTION = """\
 # HTTP servers under load
 
 *Capacity* is work per CPU second of the server: higher is better, uvicorn with httptools and uvloop is 1, or over
-HTTP/2, which httptools does not speak, uvicorn with zttp. Each server runs alone, one worker pinned to one core, the
-load generator on another, where it never sleeps. CPU time is that of the server and its children, user and system, over
-the measured window. Figures are medians over the rounds; ± is half of the distance between the cheapest and the dearest
-round. Every server had to answer correctly before, during and after the load; every response was read to its end and
-many were compared. A *promise* is the least capacity of asgiserve, or a server that it is not to be dearer than.
+HTTP/2, which httptools does not speak, uvicorn with zttp. One server works at a time, one worker pinned to one core,
+the load generator on another, where it never sleeps. CPU time is that of the server and its children, user and system,
+over the measured window. Windows are short, and those of all servers take turns: a capacity is the median of what each
+window says beside that of the baseline's own at the same time. The other figures are medians over all windows; ± is
+half of the distance between the quartiles. Every server had to answer correctly before, during and after the load;
+every response was read to its end and many were compared. A *promise* is the least capacity of asgiserve, or a server
+that it is not to be dearer than.
 """
 
 MARKS = [

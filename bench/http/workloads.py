@@ -49,6 +49,8 @@ class Workload:
     requests are written at once. ``canned`` rows can also be answered by a server that does not parse. ``tls`` rows are
     HTTPS with TLS 1.3. ``http2`` rows are HTTP/2, on connections with ``depth`` streams at a time; there is no body.
 
+    A row that ``is_beside`` the one before it is compared with that, and has its rounds together with it.
+
     ``kind`` is what is measured: *flat*, under all the load that the server takes; *rate*, at ``rate`` requests per
     second; *idle*, the memory of connections that have made a request; *held*, that of requests whose response has
     begun with ``expected`` and does not end; *start*, the way to the first response.
@@ -71,6 +73,7 @@ class Workload:
     canned: bool = False
     tls: bool = False
     http2: bool = False
+    is_beside: bool = False
     rate: int = 0
 
     @property
@@ -100,8 +103,7 @@ BYTES = bytes(range(256))
 
 WORKLOADS = [
     Workload("plaintext", "plaintext, keep-alive", _app("plaintext"), apps.TEXT, 3.0, canned=True),
-    # Next to the row that it is compared with, so that the machine is in the same mood.
-    Workload("logged", "plaintext, access log on", _app("plaintext"), apps.TEXT, 5.0, access_log=True),
+    Workload("logged", "plaintext, access log on", _app("plaintext"), apps.TEXT, 5.0, access_log=True, is_beside=True),
     Workload("pipelined", "pipelined, depth 16", _app("plaintext"), apps.TEXT, 4.0, depth=16, canned=True),
     Workload(
         "browser",

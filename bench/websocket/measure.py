@@ -1,10 +1,12 @@
-"""The measurement of one server in one row, alone on its core."""
+"""The measurement of one server in one row, with no other at work."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Union
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Union
 
 import psutil
 
@@ -17,8 +19,10 @@ from .workloads import Workload
 
 # Seconds that the load generator may take for all that is not load.
 LIMIT = 60.0
-# Seconds around the window of a loaded row, and those of an idle row.
-OVERHEAD, IDLE_TIME = 2.5, 9.0
+# Seconds of load before a window on a server that has been loaded: for new connections to be all alike.
+SETTLE_IN = 0.05
+# Seconds that a start takes, that a window takes besides its load, and those of an idle row.
+START, OVERHEAD, IDLE_TIME = 1.0, 0.3, 9.0
 # How long a server may take to end before it is killed.
 STOP_LIMIT = 40.0
 # For what a server does a little after its last message, before its memory is read.
@@ -103,9 +107,13 @@ class IdleSample:
 Sample = Union[LoadSample, IdleSample]
 
 
+def _loaded(process: ServerProcess, workload: Workload, plan: Plan) -> dict[str, Any]:
+    return run(command(workload, process, plan.warm_up, plan.seconds), plan.load_cpu, plan.whole + LIMIT)
+
+
 def _measure_load(process: ServerProcess, workload: Workload, plan: Plan) -> LoadSample:
     machine = psutil.cpu_times()
-    seen = run(command(workload, process, plan.warm_up, plan.seconds), plan.load_cpu, plan.whole + LIMIT)
+    seen = _loaded(process, workload, replace(plan, warm_up=SETTLE_IN))
     share = stolen(machine, psutil.cpu_times())
     if not seen["messages"]:
         raise ServerFailed("no message came back under load")
@@ -143,17 +151,34 @@ def _measure_idle(process: ServerProcess, workload: Workload, plan: Plan) -> Idl
     )
 
 
-def measure(server: Server, python: str, workload: Workload, plan: Plan) -> Sample:
-    """Start a server, check its answers, measure.
+@contextmanager
+def session(server: Server, python: str, workload: Workload, plan: Plan) -> Iterator[Callable[[], Sample]]:
+    """A server that is up, has answered rightly, and is warm; and what takes a sample of it.
 
-    :raises ServerFailed: whatever went wrong, in one line.
+    :raises ServerFailed: whatever went wrong, in one line; so does the function.
     """
     port = free_port()
     with ServerProcess(server.command(python, workload, port), port, plan.server_cpu, plan.root) as process:
         with process.explained():
             check(workload, port)
-            take = _measure_idle if workload.kind == "idle" else _measure_load
-            return take(process, workload, plan)
+            if stays_up(workload):
+                if plan.warm_up:
+                    _loaded(process, workload, replace(plan, warm_up=0.0, seconds=plan.warm_up))
+                process.suspend()
+
+        def take() -> Sample:
+            with process.explained():
+                if not stays_up(workload):
+                    return _measure_idle(process, workload, plan)
+                with process.awake():
+                    return _measure_load(process, workload, plan)
+
+        yield take
+
+
+def stays_up(workload: Workload) -> bool:
+    """Whether a server has several windows: it is ended where connections are idle."""
+    return workload.kind != "idle"
 
 
 def rounds(workload: Workload, plan: Plan) -> int:
@@ -162,5 +187,7 @@ def rounds(workload: Workload, plan: Plan) -> int:
 
 
 def duration(workload: Workload, plan: Plan) -> float:
-    """About how many seconds a sample takes."""
-    return IDLE_TIME if workload.kind == "idle" else OVERHEAD + plan.whole
+    """About how many seconds a server takes in a round."""
+    if workload.kind == "idle":
+        return IDLE_TIME
+    return START + plan.warm_up + plan.windows * (SETTLE_IN + plan.seconds + OVERHEAD)

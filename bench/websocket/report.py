@@ -47,6 +47,21 @@ SHUTDOWN_CODE = "1012"
 BOUND = 30
 
 
+INTRODUCTION = """\
+# WebSocket servers under load
+
+*Capacity* is messages per CPU second of the server: higher is better, uvicorn with its default implementation
+(websockets-sansio) and uvloop is 1. One server works at a time, one worker pinned to one core, the load generator on
+another, where it never sleeps. CPU time is that of the server and its children, user and system, over the measured
+window. Windows are short, and those of all servers take turns: a capacity is the median of what each window says beside
+that of the baseline's own at the same time. The other figures are medians over all windows; ± is half of the distance
+between the quartiles. The application is the same raw ASGI one everywhere; picows has none and is the ceiling. Every
+server had to echo correctly before, during and after the load, and to lose no message. Nothing is compressed under
+load: the client does not offer it.
+
+"""
+
+
 def _per_cpu_table(results: Results, shown: list[str]) -> list[str]:
     rows = []
     for title, row in ordered(results, TITLES):
@@ -142,18 +157,7 @@ def _idle_table(results: Results, shown: list[str]) -> list[str]:
 def markdown(about: dict[str, Any], results: Results, picture: Optional[str]) -> str:
     """The whole report as a Markdown page."""
     shown = columns(results, SERVERS)
-    lines = [
-        "# WebSocket servers under load",
-        "",
-        "*Capacity* is messages per CPU second of the server: higher is better, uvicorn with its default",
-        "implementation (websockets-sansio) and uvloop is 1. Each server runs alone, one worker pinned to one core,",
-        "the load generator on another, where it never sleeps. CPU time is that of the server and its children, user",
-        "and system, over the measured window. Figures are medians over the rounds; ± is half of the distance",
-        "between the cheapest and the dearest round. The application is the same raw ASGI one everywhere; picows has",
-        "none and is the ceiling. Every server had to echo correctly before, during and after the load, and to lose",
-        "no message. Nothing is compressed under load: the client does not offer it.",
-        "",
-    ]
+    lines = INTRODUCTION.splitlines()
     if picture:
         lines += [f"![CPU per WebSocket message relative to uvicorn]({picture})", ""]
     if any(name in results for name in TITLES):

@@ -19,7 +19,7 @@ from hpack import Decoder
 from bench import ROOT
 from bench.http import canned, http2, http2_check
 from bench.http.load import SOURCE, TLS_FLAGS
-from bench.http.measure import measure
+from bench.http.measure import session
 from bench.http.servers import SERVERS
 from bench.http.workloads import WORKLOADS, Workload
 from bench.load import run
@@ -352,7 +352,8 @@ def test_http2_rows_of_a_real_server(name):
             pytest.skip(str(error))
     cpu = min(os.sched_getaffinity(0))
     plan = Plan(1, 0.2, 0.1, cpu, cpu, str(ROOT))
-    assert measure(server, sys.executable, row, plan).requests > 0
+    with session(server, sys.executable, row, plan) as take:
+        assert take().requests > 0
 
 
 def test_the_ceiling_in_c(tmp_path):
