@@ -29,15 +29,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("asgiserve.error")
 
-LOCAL_SEND_BUFFER = 512 * 1024
-"""Bytes of a response that the kernel takes at once for a client on this machine, a proxy in front most likely.
-
-It would take up to 4 MiB. Such a client is never far away, so more than this does not come faster; and what passes
-through a smaller buffer passes through the CPU's cache: a response of 1 MiB through nginx costs a third less CPU."""
-
 LOCAL_CONGESTION_CONTROL = b"reno"
-"""The congestion control for such a client. Between programs of one machine nothing is congested, so that which costs
-least is best. BBR, which many systems use for the sake of clients far away, would measure and pace each response."""
+"""The congestion control for a client on this machine, a proxy in front most likely. Between programs of one machine
+nothing is congested, so that which costs least is best. BBR, which many systems use for the sake of clients far away,
+would measure and pace each response."""
 
 _ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
@@ -343,7 +338,6 @@ def _resolve(where: TCP) -> list[tuple[int, Any]]:
 
 def _tune_for_loopback(sock: socket.socket) -> None:
     """Set what suits clients on this machine; accepted sockets inherit it."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LOCAL_SEND_BUFFER)
     with suppress(OSError):  # a system that leaves no choice
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, LOCAL_CONGESTION_CONTROL)
 

@@ -96,22 +96,6 @@ def test_dual_stack(listen, host):
     reach(socket.AF_INET, ("127.0.0.1", port))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only there is the buffer as large as it likes to be")
-def test_the_send_buffer_for_clients_on_this_machine(listen):
-    """It is bounded where all clients are near, and left to the kernel for all others."""
-    with socket.socket() as usual, socket.socket() as bounded:
-        bounded.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sockets.LOCAL_SEND_BUFFER)
-        sizes = [sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) for sock in (bounded, usual)]
-    opened = listen(TCP("127.0.0.1", 0), TCP("0.0.0.0", 0)).sockets
-    assert [sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) for sock in opened] == sizes
-    assert sizes[0] > sizes[1]
-    with socket.create_connection(opened[0].getsockname()):
-        opened[0].setblocking(True)
-        accepted, _ = opened[0].accept()
-        with accepted:
-            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == sizes[0]
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="only there is it set")
 def test_the_congestion_control_for_clients_on_this_machine(listen):
     def congestion_control(sock):
