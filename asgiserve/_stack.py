@@ -96,17 +96,18 @@ def throttle(stack: Stack) -> Any:
 
 
 def reactor(stack: Stack, loop: Any) -> Any:
-    """Return a new `transport.Reactor` for `loop` where connections are best read and written by ourselves, else None.
+    """Return a new `reactor.Reactor` for `loop` where connections are best read and written by ourselves, else None.
 
     That saves most of what an event loop costs per read, but not in pure Python, where uvloop's transports are faster.
     """
     if stack.name != "compiled":
         return None
-    transport = import_module(f"{_PACKAGES[stack.name]}.transport")
-    if not transport.is_supported():
+    module = import_module(f"{_PACKAGES[stack.name]}.reactor")
+    if not module.is_supported():
         return None
+    transport = import_module(f"{_PACKAGES[stack.name]}.transport").Transport
     try:
-        return transport.Reactor(loop)
+        return module.Reactor(loop, transport)
     except (NotImplementedError, OSError):
         return None
 

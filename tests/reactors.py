@@ -101,7 +101,7 @@ class World:
     def __init__(self, part: Callable[[str], Any]) -> None:
         self.module = part("transport")
         self.loop = WatchingLoop()
-        self.reactor = self.module.Reactor(self.loop)
+        self.reactor = part("reactor").Reactor(self.loop, self.module.Transport)
         self.transports: List[Any] = []
         self._stack = contextlib.ExitStack()
 

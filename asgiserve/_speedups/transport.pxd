@@ -1,43 +1,12 @@
 cimport cython
 
-from asgiserve._speedups.poller cimport Poller, accept, local_address, receive, receive_into, send_last, send_pieces
+from asgiserve._speedups.poller cimport local_address, receive, receive_into, send_last, send_pieces
 from asgiserve._speedups.poller cimport send as send_bytes
+from asgiserve._speedups.reactor cimport Reactor, Watched
 
 cdef Py_ssize_t READ_SIZE, HIGH_WATER, MAX_PIECES
 cdef int READABLE, WRITABLE, ENDING
-cdef tuple _EXITS
-
-cdef class Watched:
-    cpdef on_ready(self, int events)
-
-cdef class Callback(Watched):
-    cdef object _loop
-    cdef object _function
-
-cdef class Reactor:
-    cdef readonly object loop
-    cdef Poller _poller
-    cdef list _watched
-    cdef list _ended
-    cdef bint _is_in_turn
-    cdef bint _is_end_due
-    cdef readonly object context
-
-    @cython.locals(transport=Transport)
-    cpdef accept(self, listener, connect)
-    cdef Watched _at(self, int fd)
-    cdef _put(self, int fd, Watched watched)
-    cpdef begin(self, Transport transport)
-    cpdef watch(self, int fd, int before, int after)
-    cpdef end(self, Transport transport)
-    @cython.locals(transport=Transport)
-    cpdef _end_all(self)
-    @cython.locals(index=int, count=int, watched=Watched)
-    cpdef _turn(self)
-    @cython.locals(index=int, room=Py_ssize_t, watched=Watched, transport=Transport)
-    cdef _read_ahead(self, int count)
-    @cython.locals(index=int, watched=Watched, transport=Transport)
-    cdef _leave_over(self, int count)
+cdef tuple EXITS
 
 @cython.final
 cdef class Transport(Watched):
@@ -65,11 +34,9 @@ cdef class Transport(Watched):
     cdef object _error
 
     cpdef begin(self, protocol)
-    cpdef leave_over(self)
     cdef bint _is_reading(self) noexcept
     @cython.locals(events=int, before=int)
     cdef _watch(self, bint anew=*)
-    cpdef Py_ssize_t read_ahead(self) except -1
     @cython.locals(data=bytes)
     cdef bytes _receive(self)
     @cython.locals(data=bytes)
@@ -97,9 +64,7 @@ cdef class Transport(Watched):
     cpdef set_protocol(self, protocol)
     cpdef bint is_closing(self) noexcept
     cpdef close(self)
-    cpdef abort(self)
     cdef _blame(self, error, where)
     cdef _fail(self, error)
     cdef _report(self, error, message)
     cdef _end(self, error)
-    cpdef finish(self)

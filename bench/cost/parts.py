@@ -51,6 +51,7 @@ _MODULES = {
     "output": RESPONSE,
     "wire": RESPONSE,
     "loop": LOOP,
+    "reactor": LOOP,
     "transport": LOOP,
     "poller": LOOP,
 }

@@ -81,8 +81,8 @@ def take_all(world, peer, condition):
 # -- what comes
 
 
-def test_it_is_for_this_system(world):
-    assert world.module.is_supported()
+def test_it_is_for_this_system(part):
+    assert part("reactor").is_supported()
 
 
 def test_from_the_first_to_the_last(world, connect):
@@ -1342,7 +1342,7 @@ class Plain(FakeLoop):
 def test_a_loop_that_watches_nothing(part):
     before = descriptors()
     with pytest.raises(NotImplementedError):
-        part("transport").Reactor(Plain())
+        part("reactor").Reactor(Plain(), None)
     gc.collect()
     assert descriptors() == before
 

@@ -321,7 +321,9 @@ def reactor_of(kind, loop, request):
     if not hasattr(select, "epoll"):
         pytest.skip("epoll is Linux's")
     stack = load_stack(kind, stack_required(request.config))
-    return import_module(f"{stack.HTTPConnection.__module__.rpartition('.')[0]}.transport").Reactor(loop)
+    package = stack.HTTPConnection.__module__.rpartition(".")[0]
+    transport = import_module(f"{package}.transport").Transport
+    return import_module(f"{package}.reactor").Reactor(loop, transport)
 
 
 # -- with transports of our own
