@@ -8,24 +8,30 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 from .. import ROOT
 from ..http.load import check, command
+from ..http.measure import session
 from ..http.servers import SERVERS
 from ..http.workloads import WORKLOADS, Workload
 from ..instructions.callgrind import CountFailed, valgrind_path
 from ..instructions.exercise import MARK
 from ..load import finish, run, running
 from ..process import ServerFailed, ServerProcess, free_port, start_pinned
-from ..rounds import Plan
+from ..rounds import Cell, Key, Plan, measure_rounds
 from .graph import charge, read
 from .parts import part_of
 
 PLAINTEXT = next(row for row in WORKLOADS if row.name == "plaintext")
 PROFILED = replace(PLAINTEXT, app="bench.cost.app:app")
+#: Rounds of starts, and windows of each server in one.
+ROUNDS, WINDOWS = 3, 7
 #: Seconds of load on a server that valgrind or strace slows down.
 SLOW_LOAD = 3.0
 LIMIT = 120.0
@@ -47,17 +53,26 @@ def _server(name: str, port: int, row: Workload) -> list[str]:
     return server.command(sys.executable, row, port)
 
 
-def cpu(name: str, plan: Plan) -> float:
-    """CPU per plaintext request of a server from the comparison, in microseconds.
+def cpu(names: tuple[str, ...], plan: Plan) -> dict[str, float]:
+    """CPU per plaintext request of servers from the comparison, in microseconds, measured in turns.
 
-    :raises ServerFailed: it did not answer.
+    :raises ServerFailed: one did not answer.
     """
-    port = free_port()
-    with ServerProcess(_server(name, port, PLAINTEXT), port, plan.server_cpu, str(ROOT)) as process:
-        check(PLAINTEXT, port)
-        seen = run(command(PLAINTEXT, process, plan.warm_up, plan.seconds), plan.load_cpu, LIMIT)
-    microseconds: float = seen["cpu"] / seen["requests"] * 1e6
-    return microseconds
+    row = {name: Cell() for name in names}
+
+    def start(key: Key) -> AbstractContextManager[Callable[[], Any]]:
+        server = next(server for server in SERVERS if server.name == key[1])
+        return session(server, sys.executable, PLAINTEXT, plan)
+
+    keys = {(PLAINTEXT.name, name): cell for name, cell in row.items()}
+    measure_rounds(keys, ROUNDS, WINDOWS, start, lambda line: None)
+    costs: dict[str, float] = {}
+    for name, cell in row.items():
+        median = cell.median("cost")
+        if median is None:
+            raise ServerFailed(cell.failure or "no sample")
+        costs[name] = median
+    return costs
 
 
 def kernel_shares(name: str, plan: Plan) -> dict[str, float]:
