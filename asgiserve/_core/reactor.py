@@ -178,9 +178,11 @@ class Reactor:
                 watched = self._at(poller.ready_fd(index))
                 if watched is not None:
                     watched.on_ready(poller.ready_events(index))
-        except EXITS as error:
-            raise_soon(self.loop, error)
+        except BaseException as error:
             self._leave_over(count)
+            if not isinstance(error, EXITS):
+                raise
+            raise_soon(self.loop, error)
         finally:
             self._is_in_turn = False
             self._end_all()
@@ -202,6 +204,7 @@ class Reactor:
                         break
 
     def _leave_over(self, count: int) -> None:
+        """The system does not tell again of what it has told."""
         for index in range(count):
             watched = self._at(self._poller.ready_fd(index))
             if watched is not None:

@@ -46,6 +46,7 @@ class Transport(Watched):
         "_data_received",
         "_buffered",
         "_ahead",
+        "_is_left",
         "_events",
         "_is_paused",
         "_has_input_ended",
@@ -71,6 +72,7 @@ class Transport(Watched):
         self._data_received: Any = None  # the protocol's
         self._buffered: Any = None  # the protocol, if it has the memory to read into
         self._ahead: Optional[bytes] = None  # what was read, and not yet given to the protocol
+        self._is_left: bool = False  # that is of an earlier turn, and what came since then may have been told already
         self._events: int = 0  # what the socket is watched for
         self._is_paused: bool = False  # reading is
         self._has_input_ended: bool = False
@@ -162,7 +164,7 @@ class Transport(Watched):
             return
         data = self._ahead
         if data is not None:
-            self._ahead = None
+            self._take_ahead(None)
         else:
             try:
                 data = self._receive()
@@ -211,13 +213,20 @@ class Transport(Watched):
         view[:size] = ahead[:size]
         if ahead and not size:
             raise ValueError("an empty buffer to read into")
-        self._ahead = ahead[size:] or None
+        self._take_ahead(ahead[size:] or None)
         self.read_soon()
         return size
+
+    def _take_ahead(self, rest: Optional[bytes]) -> None:
+        self._ahead = rest
+        if self._is_left and rest is None:
+            self._is_left = False
+            self._watch(True)
 
     def read_soon(self) -> None:
         """Go on with what was read ahead, if anything was: the poller does not know of it any more."""
         if self._ahead is not None:
+            self._is_left = True
             self._reactor.loop.call_soon(self._read_again, context=self._reactor.context)
 
     def _read_again(self) -> None:

@@ -19,6 +19,7 @@ cdef class Transport(Watched):
     cdef object _data_received
     cdef object _buffered
     cdef bytes _ahead
+    cdef bint _is_left
     cdef int _events
     cdef bint _is_paused
     cdef bint _has_input_ended
@@ -45,6 +46,7 @@ cdef class Transport(Watched):
     cdef _read_into(self)
     @cython.locals(ahead=bytes, size=Py_ssize_t)
     cdef Py_ssize_t _copy_into(self, buffer) except -1
+    cdef _take_ahead(self, bytes rest)
     cpdef read_soon(self)
     cpdef _read_again(self)
     cdef _end_input(self)

@@ -200,6 +200,18 @@ def test_what_was_read_ahead_waits_while_reading_is_paused(world):
     assert pair.second.data == b"onetwo"
 
 
+def test_what_comes_behind_it_is_told_though_it_was_told_before(world):
+    """The loop calls back for the second piece while the first one is still waiting for its turn."""
+    pair = Pair(world, lambda second: second.pause_reading())
+    pair.send(b"one")
+    pair.second.transport.resume_reading()
+    pair.peers[1].send(b"two")
+    world.loop.turn()
+    assert pair.second.data == b"one"
+    world.loop.settle()
+    assert pair.second.data == b"onetwo"
+
+
 def test_it_comes_once_where_reading_is_resumed_in_the_same_turn(world):
     pair = Pair(world, lambda second: (second.pause_reading(), second.resume_reading()))
     pair.send(b"one")
@@ -239,12 +251,17 @@ def test_the_end_that_was_read_ahead_waits_too(world):
     assert pair.second.events == ["connection_made", "eof_received", "connection_lost"]
 
 
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
-def test_it_goes_to_the_protocol_that_has_taken_over(world, size):
+def test_it_goes_to_the_protocol_that_has_taken_over(world, size, turns):
+    """Also where the loop first calls back for what came later."""
     other = BufferedRecorder(size)
     pair = Pair(world, lambda second: second.set_protocol(other))
     pair.send(b"one")
     pair.peers[1].send(b"two")
+    for _ in range(turns):
+        if world.loop.is_ready():
+            world.loop.turn()
     pair.peers[1].shutdown(socket.SHUT_WR)
     world.loop.settle()
     assert other.data == b"onetwo"
@@ -261,22 +278,30 @@ def test_one_that_has_taken_over_without_room(world):
     assert [str(error["exception"]) for error in world.errors()] == ["an empty buffer to read into"]
 
 
-def test_it_is_not_lost_where_the_turn_breaks_off(world):
+class Failure(BaseException):
+    """One that nobody expects."""
+
+
+@pytest.mark.parametrize("error", [SystemExit, Failure])
+def test_it_is_not_lost_where_the_turn_breaks_off(world, error):
     ours, theirs = (world.keep(sock) for sock in socket.socketpair())
 
     def leave():
         ours.recv(1)
-        raise SystemExit(3)
+        raise error
 
     world.reactor.add_reader(ours.fileno(), leave)
     protocols = [Recorder() for _ in range(3)]
     peers = [world.pair(protocol) for protocol in protocols]
     for sock in (peers[0], theirs, *peers[1:]):
         sock.send(b"x")
-    with pytest.raises(SystemExit):
+    with pytest.raises(error):
         world.loop.settle()
+    for peer in peers:
+        peer.send(b"y")
+    world.loop.turn()
     world.loop.settle()
-    assert [protocol.data for protocol in protocols] == [b"x"] * 3
+    assert [protocol.data for protocol in protocols] == [b"xy"] * 3
     world.reactor.remove_reader(ours.fileno())
 
 
