@@ -1591,7 +1591,8 @@ def test_what_waits_is_let_go_of(world):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_what_is_sent_is_what_is_received(world, seed):
-    """Both ways at the same time, with little room, whatever pauses, whatever has the memory, however it is written."""
+    """Both ways at the same time, with little room, whatever pauses, whatever has the memory, however it is written; also
+    where the one does that to the other between what was read of that and its turn."""
     chance = random.Random(seed)
     sizes = [1, 10, 1000, 5000, 70_000]
     protocols, left = [], []
@@ -1605,22 +1606,35 @@ def test_what_is_sent_is_what_is_received(world, seed):
         left.append([chance.randbytes(chance.choice(sizes)) for _ in range(chance.randrange(50, 150))])
         world.begin(fd.detach(), protocol)
     sent = [hashlib.sha256(b"".join(pieces)).hexdigest() for pieces in left]
-    readers = [[Recorder(eof_received=lambda: True), BufferedRecorder(4096, eof_received=lambda: True)] for _ in fds]
+    paused = [False, False]
+    ended = [False, False]
+
+    def disturb(way):
+        transport = protocols[way].transport
+        if chance.randrange(2):
+            paused[way] = not paused[way]
+            transport.pause_reading() if paused[way] else transport.resume_reading()
+        else:
+            transport.set_protocol(chance.choice(readers[way]))
+
+    def happen(*args):
+        if not chance.randrange(8):
+            disturb(chance.randrange(2))
+
+    on = {"data_received": happen, "buffer_updated": happen, "eof_received": lambda: True}
+    readers = [[Recorder(**on), BufferedRecorder(4096, **on), BufferedRecorder(700, **on)] for _ in fds]
     for group, protocol in zip(readers, protocols):
         for reader in group:
             reader.data = protocol.data
             reader.transport = protocol.transport
-    paused = [False, False]
-    ended = [False, False]
     while not all(ended):
         way = chance.randrange(2)
         transport = protocols[way].transport
-        action = chance.randrange(6)
+        action = chance.randrange(7)
         if action == 0:
-            paused[way] = not paused[way]
-            transport.pause_reading() if paused[way] else transport.resume_reading()
+            disturb(way)
         elif action == 1:
-            transport.set_protocol(chance.choice(readers[way]))
+            world.loop.run_until_idle()
         elif action == 2 and left[way]:
             transport.write(left[way].pop(0))
         elif action == 3 and left[way]:
@@ -1633,6 +1647,8 @@ def test_what_is_sent_is_what_is_received(world, seed):
         elif world.loop.is_ready():
             world.loop.turn()
     told = [[protocol, *group] for protocol, group in zip(protocols, readers)]
+    for reader in (reader for group in readers for reader in group):
+        reader.on = {"eof_received": lambda: True}
     for protocol in protocols:
         protocol.transport.resume_reading()
     world.loop.turn_until(lambda: all(any("eof_received" in reader.events for reader in group) for group in told))
