@@ -27,7 +27,7 @@ $(BUILD_STAMP): FORCE
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: FORCE help environment serve test test-fast lint format types build bench bench-http bench-websocket instructions autobahn reference docs annotate sdist wheel clean
+.PHONY: FORCE help environment serve test test-fast lint format types build bench bench-all bench-http bench-websocket instructions autobahn reference docs annotate sdist wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 	/' | expand -t 16
@@ -63,6 +63,8 @@ types: $(TOOLS_STAMP) ## check types
 
 bench: $(BENCH_STAMP) $(BUILD_STAMP) ## run the micro benchmarks
 	$(PY) -m pytest bench/micro $(ARGS)
+
+bench-all: bench-http bench-websocket ## all comparisons under load, one after the other
 
 bench-http: $(BENCH_STAMP) $(BUILD_STAMP) ## compare with other servers under load; needs a C compiler
 	$(PY) -m bench.http $(ARGS)
