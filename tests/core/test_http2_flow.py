@@ -360,7 +360,8 @@ def test_streams_that_were_reset_do_not_wait_for_the_window(stack):
     peer.request()
     for _ in range(400):
         peer.reset(peer.request())
-    gc.collect()
+    for _ in range(3):  # PyPy first runs what a coroutine leaves to be run, and frees what it referred to afterwards
+        gc.collect()
     assert sum(type(one).__name__ == "HTTP2Stream" for one in gc.get_objects()) < 250
     peer.credit(2**20)
     assert (len(peer.streams[1].body), peer.streams[1].ended) == (100_000, True)
