@@ -220,8 +220,9 @@ def measure_group(comparison: Comparison, rows: list[Any], servers: Chosen, plan
         return comparison.session(server, python, known[key[0]], warmed)
 
     cells = {(row.name, name): Cell() for row in rows for name, (server, _) in servers.items() if server.handles(row)}
-    windows = plan.windows if comparison.stays_up(rows[0]) else 0
-    measure_rounds(cells, comparison.rounds(rows[0], plan), windows, session, say)
+    stay_up = comparison.stays_up(rows[0])
+    windows = plan.windows if stay_up else 1
+    measure_rounds(cells, comparison.rounds(rows[0], plan), windows, stay_up, session, say)
     return {row.name: {name: cell for (of, name), cell in cells.items() if of == row.name} for row in rows}
 
 

@@ -6,6 +6,7 @@ import random
 import statistics
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Callable, Optional
 
 from .process import ServerFailed
@@ -78,14 +79,17 @@ def ratio(row: Row, name: str, baseline: str) -> Optional[float]:
     return float(statistics.median(b.cost / a.cost for a, b in zip(own.samples, base.samples)))
 
 
-def measure_rounds(
-    cells: dict[Key, Cell], rounds: int, windows: int, session: Session, say: Callable[[str], None]
-) -> None:
-    """All rounds of some rows. A server that fails once is out of its row.
+def _enter(stack: ExitStack, session: Session, key: Key) -> Callable[[], Any]:
+    return stack.enter_context(session(key))
 
-    In a round, all servers are up, but only one at a time works, and each has so many windows: one window of each in a
-    new order, then the next one of each. With no windows at all, each is started, has one, and is ended,
-    before the next one is started.
+
+def measure_rounds(
+    cells: dict[Key, Cell], rounds: int, windows: int, stay_up: bool, session: Session, say: Callable[[str], None]
+) -> None:
+    """All rounds of some rows, in which each server has so many windows. A server that fails once is out of its row.
+
+    :param stay_up: whether all are up through a round, but only one at a time works: one window of each in a new order,
+        then the next one of each. If not, each is ended before the next one is started.
     """
 
     def attempt(number: int, key: Key, action: Callable[[], Any]) -> Any:
@@ -96,28 +100,22 @@ def measure_rounds(
             say(f"{key[0]} {number}/{rounds} {key[1]}: FAILED: {error}")
             return None
 
-    def sample(number: int, key: Key, take: Callable[[], Any]) -> None:
-        found = attempt(number, key, take)
-        if found is not None:
-            cells[key].samples.append(found)
-            say(f"{key[0]} {number}/{rounds} {key[1]}: {found}")
-
-    for number in range(1, rounds + 1):
+    def run_together(number: int, keys: list[Key]) -> None:
         with ExitStack() as stack:
             takers = {}
-            for key in [key for key, cell in cells.items() if not cell.failure]:
-                if not windows:
-                    stack.pop_all().close()
-                take = attempt(number, key, lambda key=key: stack.enter_context(session(key)))  # type: ignore[misc]
-                if take is None:
-                    continue
-                takers[key] = take
-                if not windows:
-                    sample(number, key, take)
+            for key in keys:
+                takers[key] = attempt(number, key, partial(_enter, stack, session, key))
             for _ in range(windows):
-                for key in random.sample(list(takers), len(takers)):
-                    if not cells[key].failure:
-                        sample(number, key, takers[key])
+                for key in random.sample(keys, len(keys)):
+                    found = None if cells[key].failure else attempt(number, key, takers[key])
+                    if found is not None:
+                        cells[key].samples.append(found)
+                        say(f"{key[0]} {number}/{rounds} {key[1]}: {found}")
+
+    for number in range(1, rounds + 1):
+        left = [key for key, cell in cells.items() if not cell.failure]
+        for keys in [left] if stay_up else [[key] for key in left]:
+            run_together(number, keys)
 
 
 def stolen(before: Any, after: Any) -> float:

@@ -65,7 +65,7 @@ def cpu(names: tuple[str, ...], plan: Plan) -> dict[str, float]:
         return session(server, sys.executable, PLAINTEXT, plan)
 
     keys = {(PLAINTEXT.name, name): cell for name, cell in row.items()}
-    measure_rounds(keys, ROUNDS, WINDOWS, start, lambda line: None)
+    measure_rounds(keys, ROUNDS, WINDOWS, True, start, lambda line: None)
     costs: dict[str, float] = {}
     for name, cell in row.items():
         median = cell.median("cost")

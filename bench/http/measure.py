@@ -229,7 +229,7 @@ def session(server: Server, python: str, workload: Workload, plan: Plan) -> Iter
     with ServerProcess(server.command(python, workload, port), port, plan.server_cpu, plan.root) as process:
         with process.explained():
             check(workload, port)
-            started = StartSample(time.monotonic() - began, process.memory())
+            took = time.monotonic() - began
             if stays_up(workload):
                 if plan.warm_up:
                     _loaded(process, workload, replace(plan, warm_up=0.0, seconds=plan.warm_up))
@@ -237,7 +237,7 @@ def session(server: Server, python: str, workload: Workload, plan: Plan) -> Iter
 
         def take() -> Any:
             if workload.kind == "start":
-                return started
+                return StartSample(took, process.memory())
             with process.explained(), process.awake() if stays_up(workload) else nullcontext():
                 return _MEASURES[workload.kind](process, workload, plan)
 
