@@ -197,7 +197,7 @@ cpdef dict make_scope(
         wanted[STATE] = found[STATE]
         wanted[EXTENSIONS] = found[EXTENSIONS]
         _replace(scope, found, wanted)
-        if <PyObject *>scope == _watched:
+        if <PyObject *>scope == _watched:  # what was freed may have taken another one back meanwhile
             memcpy(_spare_values, found, sizeof(found))
             _made = _watched
             has_changed = False
