@@ -16,6 +16,8 @@ BUILD_STAMP := $(VENV)/.built
 TOOLS_STAMP := $(VENV)/.tools
 BENCH_STAMP := $(VENV)/.bench
 DOCS_STAMP := $(VENV)/.docs
+SANITIZED := build/sanitized
+SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 SOURCES := setup.py build_llhttp.py $(wildcard asgiserve/_core/*.py asgiserve/_speedups/*.p[xy]*)
 PYTEST := $(PY) -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile
 INSTALL := ASGISERVE_EXTENSIONS=off $(PY) -m pip install -q --disable-pip-version-check --no-build-isolation
@@ -27,7 +29,7 @@ $(BUILD_STAMP): FORCE
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: FORCE help environment serve test test-fast lint format types build bench bench-all bench-http bench-websocket instructions autobahn reference docs annotate sdist wheel clean
+.PHONY: FORCE help environment serve test test-fast lint format types build bench bench-all bench-http bench-websocket instructions sanitize autobahn reference docs annotate sdist wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 	/' | expand -t 16
@@ -44,6 +46,17 @@ test: $(BUILD_STAMP) ## run the whole test suite over every stack that is built
 
 test-fast: $(BUILD_STAMP) ## run the tests but the slow ones
 	$(PYTEST) -m "not slow" $(ARGS)
+
+# A copy of its own, so that the compiled stack in place stays what it is. Python's allocator would hide what is done to
+# memory that has been freed.
+sanitize: $(ENV_STAMP) ## run the tests of the compiled core under AddressSanitizer and UBSan; needs gcc on Linux
+	rm -rf $(SANITIZED)
+	CFLAGS="$(SANITIZERS) -O1 -g -fno-omit-frame-pointer" LDFLAGS="$(SANITIZERS)" ASGISERVE_EXTENSIONS=require \
+		$(PY) setup.py -q build --build-base $(SANITIZED) --build-lib $(SANITIZED)
+	cp -r tests pyproject.toml $(SANITIZED)
+	cd $(SANITIZED) && env PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
+		LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+		$(abspath $(PY)) -m pytest -q -n $(JOBS) --maxprocesses 4 --stack=compiled tests/core $(ARGS)
 
 autobahn: $(BUILD_STAMP) ## run the Autobahn WebSocket test suite over every stack; ARGS=--short for most of it in half a minute
 	$(PY) tests/autobahn $(ARGS)
