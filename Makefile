@@ -51,7 +51,7 @@ test-fast: $(BUILD_STAMP) ## run the tests but the slow ones
 # memory that has been freed.
 sanitize: $(ENV_STAMP) ## run the tests of the compiled core under AddressSanitizer and UBSan; needs gcc on Linux
 	rm -rf $(SANITIZED)
-	CFLAGS="$(SANITIZERS) -O1 -g -fno-omit-frame-pointer" LDFLAGS="$(SANITIZERS)" ASGISERVE_EXTENSIONS=require \
+	CFLAGS="$(SANITIZERS) -g -fno-omit-frame-pointer" LDFLAGS="$(SANITIZERS)" ASGISERVE_EXTENSIONS=require \
 		$(PY) setup.py -q build --build-base $(SANITIZED) --build-lib $(SANITIZED)
 	cp -r tests pyproject.toml $(SANITIZED)
 	cd $(SANITIZED) && env PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \

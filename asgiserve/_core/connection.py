@@ -5,12 +5,11 @@ application, and owns keep-alive, the pipelining gate, backpressure on the input
 came together, the second is not looked at before the response to the first is complete.
 """
 
-import logging
 from http import HTTPStatus
 from math import inf
 from typing import Any, Optional
 
-from .._consts import BODY, BODY_END, END, NEED_DATA, REQUEST, REQUEST_END, TRACE
+from .._consts import BODY, BODY_END, END, NEED_DATA, REQUEST, REQUEST_END
 from ..errors import ProtocolError
 from .cycle import HTTPCycle
 from .filesend import FileTransfer
@@ -19,15 +18,14 @@ from .handshake import check_handshake
 from .head import RequestHead
 from .intake import INTAKE_SIZE, Intake, reads_with_a_copy
 from .output import Drained, Output
+from .peer import Peer
 from .reader import RequestReader
 from .responder import Responder
 from .response import ResponseWriter
-from .scope import ConnectionScope, http_scope, to_address, websocket_scope
+from .scope import ConnectionScope, http_scope, websocket_scope
 from .scopedict import take_back
 from .state import ServerState
 from .websocket import WebSocketSession
-
-logger = logging.getLogger("asgiserve.error")
 
 #: Request body bytes that wait for the application before reading stops.
 BODY_HIGH_WATER = 64 * 1024
@@ -51,11 +49,7 @@ class HTTPConnection(Responder):
         "_response",
         "_intake",
         "_cycle",
-        "_scheme",
-        "_tls",
-        "_client",
-        "_server",
-        "_client_name",
+        "_peer",
         "_log_scheme",
         "_forwarded_name",
         "_scope",
@@ -80,11 +74,7 @@ class HTTPConnection(Responder):
         self._response: ResponseWriter = ResponseWriter(self._output, state.common)
         self._intake: Optional[Intake] = None  # made for the first large body
         self._cycle: Optional[HTTPCycle] = None
-        self._scheme: str = "http"
-        self._tls: Optional[dict[str, Any]] = None  # the ASGI `tls` extension
-        self._client: Any = None
-        self._server: Any = None
-        self._client_name: str = ""  # for the logs, made when one asks for it
+        self._peer: Any = None  # a Peer once there is a transport
         self._log_scheme: str = ""  # the current request's, as the application sees it
         self._forwarded_name: str = ""  # the current request's client, where a proxy names it
         self._scope: Optional[ConnectionScope] = None  # what the scopes of all requests have in common
@@ -107,13 +97,9 @@ class HTTPConnection(Responder):
         self._transport = transport
         self._output.attach(transport)
         self._state.connections.add(self)
-        if not self._output.is_direct and transport.get_extra_info("sslcontext") is not None:
-            self._scheme = "https"
-            self._tls = transport.get_extra_info("tls_extension")
-        self._client = to_address(transport.get_extra_info("peername"), False)
-        self._server = to_address(transport.get_extra_info("sockname"), True)
+        self._peer = Peer(transport, self._output.is_direct)
         if self._state.is_tracing:
-            self._trace("HTTP connection made")
+            self._peer.trace("HTTP connection made")
         self._read_deadline = self._state.now + self._state.timeout_headers
         if self._state.stopping:
             self._close()
@@ -149,7 +135,7 @@ class HTTPConnection(Responder):
     def connection_lost(self, error: Optional[Exception]) -> None:
         """The transport is closed."""
         if self._state.is_tracing:
-            self._trace("HTTP connection lost")
+            self._peer.trace("HTTP connection lost")
         self._state.connections.discard(self)
         self._lose()
 
@@ -216,7 +202,7 @@ class HTTPConnection(Responder):
         output = self._output
         if output.is_stuck():
             if not output.is_closing:
-                self._log("client takes no data for %g s: connection reset", self._state.timeout_write)
+                self._warn("client takes no data for %g s: connection reset", self._state.timeout_write)
             output.reset()
 
     def _on_request_deadline(self) -> None:
@@ -226,7 +212,7 @@ class HTTPConnection(Responder):
             return
         task = cycle.task
         if self._response.is_head_sent:
-            self._log("request not done within %g s: connection reset", self._state.timeout_request)
+            self._warn("request not done within %g s: connection reset", self._state.timeout_request)
             self._output.reset()
         else:
             self._refuse(ProtocolError(504, "the request took too long"))
@@ -403,10 +389,7 @@ class HTTPConnection(Responder):
             self._scope = self._make_scope()
         head = cycle.head
         scope = http_scope(head, self._scope, state.paths, state.lifespan_state)
-        if head.is_forwarded and state.forwarding is not None:
-            self._forwarded_name = state.forwarding(scope)
-        if self._tls is not None:
-            scope["extensions"]["tls"] = self._tls.copy()
+        self._forwarded_name = self._peer.complete(scope, head, state.forwarding)
         if state.logs_headers:
             self._log_scheme = scope["scheme"]
         state.run(cycle, scope)
@@ -414,7 +397,7 @@ class HTTPConnection(Responder):
 
     def _make_scope(self) -> ConnectionScope:
         state = self._state
-        scope = ConnectionScope("1.1", self._scheme, self._client, self._server, state.last_scope)
+        scope: ConnectionScope = self._peer.make_scope("1.1", state.last_scope)
         state.last_scope = scope
         return scope
 
@@ -432,17 +415,14 @@ class HTTPConnection(Responder):
         if self._scope is None:
             self._scope = self._make_scope()
         scope = websocket_scope(head, self._scope, state.paths, state.lifespan_state, handshake.subprotocols)
-        if head.is_forwarded and state.forwarding is not None:
-            self._forwarded_name = state.forwarding(scope)
-        if self._tls is not None:
-            scope["extensions"]["tls"] = self._tls.copy()
+        name: str = self._peer.complete(scope, head, state.forwarding) or self._peer.label()
         transport = self._transport
         self._transport = None
         if self._is_reading_paused:
             transport.resume_reading()
         state.connections.discard(self)
         session = WebSocketSession(state, transport, self._output, self._response, handshake)
-        session.start(self._peer(), _target(head), self._reader.take_tail(), scope)
+        session.start(name, _target(head), self._reader.take_tail(), scope)
 
     def _hand_to_http2(self) -> bool:
         """Hand the transport over when the client began with the preface of HTTP/2 (RFC 9113 section 3.3).
@@ -452,7 +432,7 @@ class HTTPConnection(Responder):
         """
         state = self._state
         # A scope was made for an earlier request. Over TLS, the handshake has decided for HTTP/1.1.
-        if state.http2 is None or self._scope is not None or self._scheme != "http":
+        if state.http2 is None or self._scope is not None or self._peer.scheme != "http":
             return False
         if self._reader.known_line() != ("PRI", "*", "2.0"):
             return False
@@ -506,7 +486,7 @@ class HTTPConnection(Responder):
         if not response.is_head_sent and self._is_last_response():
             response.keep_alive = False
         if response.start_file(size, is_last):
-            return FileTransfer(self.loop, self._transport, self._output, response, self._scheme == "http")
+            return FileTransfer(self.loop, self._transport, self._output, response, self._peer.scheme == "http")
         return None
 
     def end_file(self, is_last: bool) -> None:
@@ -589,7 +569,7 @@ class HTTPConnection(Responder):
     def _log_access(self, method: str, target: str, http_version: str, headers: "list[Any]") -> None:
         state = self._state
         response = self._response
-        client = self._forwarded_name or self._name_client()
+        client = self._forwarded_name or self._peer.name()
         duration = state.clock() - self._started if state.times_requests else 0.0
         status = response.status
         size = response.body_sent
@@ -603,7 +583,7 @@ class HTTPConnection(Responder):
 
     def _log_refusal(self) -> None:
         """The access log line of a request that no cycle was made for, if it is known as one."""
-        self._log_scheme = self._scheme
+        self._log_scheme = self._peer.scheme
         if self._state.times_requests:
             self._started = self._state.clock()
         if self._reader.is_complete() or self._reader.body_left() != 0:
@@ -620,7 +600,7 @@ class HTTPConnection(Responder):
         """Answer a request that breaks the protocol, unless its response is under way, log why, and close."""
         cycle = self._cycle
         response = self._response
-        self._log("%d %s: %s", error.status, HTTPStatus(error.status).phrase, error.detail)
+        self._warn("%d %s: %s", error.status, HTTPStatus(error.status).phrase, error.detail)
         if cycle is None and not self._reader.is_complete() and self._reader.body_left() == 0:
             response.begin(None, False)  # the fault is in a head
         # A fault in the rest of a body whose request has been answered gets no second response.
@@ -637,26 +617,8 @@ class HTTPConnection(Responder):
             cycle.disconnect(True)
         self._linger()
 
-    def _log(self, message: str, *args: Any) -> None:
-        peer = self._peer()
-        logger.warning("%s - " + message, peer, *args, extra={"client": peer})
-
-    def _trace(self, message: str) -> None:
-        peer = self._peer()
-        logger.log(TRACE, "%s - %s", peer, message, extra={"client": peer})
-
-    def _peer(self) -> str:
-        """The client's name in the error log."""
-        name = self._forwarded_name or self._name_client()
-        if name:
-            return name
-        return "unix" if self._server is not None and self._server[1] is None else "unknown"
-
-    def _name_client(self) -> str:
-        """The transport's other end, host:port; empty where that has no such name."""
-        if not self._client_name and self._client is not None:
-            self._client_name = f"{self._client[0]}:{self._client[1]}"
-        return self._client_name
+    def _warn(self, message: str, *args: Any) -> None:
+        self._peer.warn(self._forwarded_name, message, *args)
 
     # -- the end
 

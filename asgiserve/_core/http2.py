@@ -5,7 +5,6 @@ streams have in common: the order in which they send, the windows of the connect
 deadlines without a request, and the end.
 """
 
-import logging
 from math import inf
 from typing import Any, Optional
 
@@ -35,7 +34,6 @@ from .._consts import (
     NO_ERROR,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
-    TRACE,
 )
 from ..errors import ConnectionFault, ProtocolError, StreamError
 from .cycle import HTTPCycle
@@ -48,10 +46,9 @@ from .http2_response import OwnFields
 from .http2_sending import Sending
 from .http2_stream import HTTP2Stream
 from .output import Output
-from .scope import ConnectionScope, http_scope, to_address
+from .peer import Peer
+from .scope import ConnectionScope, http_scope
 from .state import ServerState
-
-logger = logging.getLogger("asgiserve.error")
 
 #: After a fault of the client its input is dropped for this long, in seconds, so that a reset does not destroy the
 #: GOAWAY that tells it why.
@@ -74,8 +71,7 @@ class HTTP2Connection:
 
     __slots__ = (
         "own_fields",
-        "client_name",
-        "scheme",
+        "peer",
         "has_ended",
         "_state",
         "_transport",
@@ -87,9 +83,6 @@ class HTTP2Connection:
         "_sending",
         "_starting",
         "_left",
-        "_tls",
-        "_client",
-        "_server",
         "_scope",
         "_is_going_away",
         "_last_stream_id",
@@ -107,8 +100,7 @@ class HTTP2Connection:
     def __init__(self, state: ServerState) -> None:
         limits = state.limits
         self.own_fields: OwnFields = OwnFields(state.common)
-        self.client_name: str = ""
-        self.scheme: str = "http"
+        self.peer: Any = None  # a Peer once there is a transport
         self.has_ended: bool = False  # the client has ended its side
         self._state: ServerState = state
         self._transport: Any = None
@@ -120,9 +112,6 @@ class HTTP2Connection:
         self._sending: Sending = Sending(state, self._engine, self._output, self._budget)
         self._starting: list[HTTP2Stream] = []  # whose application is to be run, once the input is worked through
         self._left: list[Any] = []  # cycles whose stream has ended, and whose application may run on
-        self._tls: Optional[dict[str, Any]] = None  # the ASGI `tls` extension
-        self._client: Any = None
-        self._server: Any = None
         self._scope: Optional[ConnectionScope] = None  # what the scopes of all requests have in common
         self._is_going_away: bool = False
         self._last_stream_id: int = MAX_STREAM_ID  # no stream beyond it is served
@@ -145,15 +134,9 @@ class HTTP2Connection:
         self._transport = transport
         self._output.attach(transport)
         state.connections.add(self)
-        if transport.get_extra_info("sslcontext") is not None:
-            self.scheme = "https"
-            self._tls = transport.get_extra_info("tls_extension")
-        self._client = to_address(transport.get_extra_info("peername"), False)
-        self._server = to_address(transport.get_extra_info("sockname"), True)
-        if self._client is not None:
-            self.client_name = f"{self._client[0]}:{self._client[1]}"
+        self.peer = Peer(transport, self._output.is_direct)
         if state.is_tracing:
-            self._trace("HTTP/2 connection made")
+            self.peer.trace("HTTP/2 connection made")
         self._set_deadline(state.now + state.timeout_headers)
         if state.stopping:
             self._output.close()
@@ -219,7 +202,7 @@ class HTTP2Connection:
     def connection_lost(self, error: Optional[Exception]) -> None:
         """The transport is closed."""
         if self._state.is_tracing:
-            self._trace("HTTP/2 connection lost")
+            self.peer.trace("HTTP/2 connection lost")
         self._state.connections.discard(self)
         self._output.lose()
         self._drop_streams()
@@ -281,7 +264,7 @@ class HTTP2Connection:
 
     def _reset_stuck(self) -> None:
         if not self._output.is_closing:
-            self.log("", "client takes no data for %g s: connection reset", self._state.timeout_write)
+            self.peer.warn("", "client takes no data for %g s: connection reset", self._state.timeout_write)
         self._output.reset()
 
     def _on_deadline(self) -> None:
@@ -438,11 +421,8 @@ class HTTP2Connection:
         """Return the ASGI scope of a request."""
         state = self._state
         if self._scope is None:
-            self._scope = ConnectionScope("2", self.scheme, self._client, self._server, None)
-        scope = http_scope(head, self._scope, state.paths, state.lifespan_state)
-        if self._tls is not None:
-            scope["extensions"]["tls"] = self._tls.copy()
-        return scope
+            self._scope = self.peer.make_scope("2", None)
+        return http_scope(head, self._scope, state.paths, state.lifespan_state)
 
     def _is_full(self) -> bool:
         """Whether there are as many streams as there may be, or applications that their streams have left alone, or
@@ -482,7 +462,7 @@ class HTTP2Connection:
         """End a stream for a fault of the client."""
         stream = self._streams.get(stream_id)
         self._budget.spend(PRICE_RESET, self._state.now, "malformed requests")
-        self.log("" if stream is None else stream.name, "HTTP/2 stream %d reset: %s", stream_id, error.detail)
+        self.peer.warn("" if stream is None else stream.name, "HTTP/2 stream %d reset: %s", stream_id, error.detail)
         if stream is not None:
             stream.reset(error.code)
         else:
@@ -500,7 +480,7 @@ class HTTP2Connection:
         self._budget.spend(PRICE_FRAME, self._state.now, "GOAWAY frames")
         code = int.from_bytes(content[4:8], "big")
         if code != NO_ERROR and not self._client_goes:
-            self.log(
+            self.peer.warn(
                 "", "client ends the HTTP/2 connection: error %d %r", code, content[8:136].decode("ascii", "replace")
             )
         self._client_goes = True
@@ -570,21 +550,6 @@ class HTTP2Connection:
         else:
             self._set_idle_deadline()
 
-    def log(self, name: str, message: str, *args: Any) -> None:
-        """Log a fault of the client; `name` is what a proxy calls it, or empty."""
-        peer = name or self._peer()
-        logger.warning("%s - " + message, peer, *args, extra={"client": peer})
-
-    def _trace(self, message: str) -> None:
-        peer = self._peer()
-        logger.log(TRACE, "%s - %s", peer, message, extra={"client": peer})
-
-    def _peer(self) -> str:
-        """The client's name in the error log."""
-        if self.client_name:
-            return self.client_name
-        return "unix" if self._server is not None and self._server[1] is None else "unknown"
-
     # -- the end
 
     def _go_away(self) -> None:
@@ -622,7 +587,7 @@ class HTTP2Connection:
         output = self._output
         if output.is_closing:
             return
-        self.log("", "HTTP/2 connection ended: %s", fault.detail)
+        self.peer.warn("", "HTTP/2 connection ended: %s", fault.detail)
         self._say(self._engine.last_id, fault.code, fault.detail)
         self._linger()
         self._drop_streams()

@@ -18,6 +18,7 @@ from .head import RequestHead
 from .http2_engine import HTTP2Engine
 from .http2_response import OwnFields, informational_fields, response_fields, trailer_fields
 from .http2_sending import Sender, Sending
+from .peer import Peer
 from .response import body_left
 from .scopedict import take_back
 from .state import ServerState
@@ -54,6 +55,7 @@ class HTTP2Stream(Sender):
         "body_sent",
         "deadline",
         "_connection",
+        "_peer",
         "_engine",
         "_sending",
         "_state",
@@ -112,11 +114,12 @@ class HTTP2Stream(Sender):
         self.body_sent: int = 0
         self.deadline: float = inf
         self._connection: Any = connection
+        self._peer: Peer = connection.peer
         self._engine: HTTP2Engine = engine
         self._sending: Sending = sending
         self._state: ServerState = state
         self._head: RequestHead = head
-        self._scheme: str = connection.scheme  # for the access log, as the application sees it
+        self._scheme: str = self._peer.scheme  # for the access log, as the application sees it
         self._started: float = state.clock() if state.times_requests else 0.0
         self._is_request_ended: bool = ended
         self._is_rest_refused: bool = False  # what is still to come of the request is not waited for
@@ -160,8 +163,7 @@ class HTTP2Stream(Sender):
         """Start the application."""
         head = self._head
         scope: dict[str, Any] = self._connection.make_scope(head)
-        if head.is_forwarded and self._state.forwarding is not None:
-            self.name = self._state.forwarding(scope)
+        self.name = self._peer.complete(scope, head, self._state.forwarding)
         if self._state.logs_headers:
             self._scheme = scope["scheme"]
         cycle = self.cycle
@@ -290,7 +292,7 @@ class HTTP2Stream(Sender):
     def refuse(self, error: ProtocolError) -> None:
         """Answer a request that breaks the rules, unless its response is under way, and log why."""
         cycle = self.cycle
-        self._connection.log(self.name, "%d %s: %s", error.status, HTTPStatus(error.status).phrase, error.detail)
+        self._peer.warn(self.name, "%d %s: %s", error.status, HTTPStatus(error.status).phrase, error.detail)
         self._is_rest_refused = True
         if self._is_head_sent:
             self.reset(CANCEL)
@@ -364,7 +366,7 @@ class HTTP2Stream(Sender):
         if self._is_head_held and self.cycle is not None:
             self.cycle.flush_start()
         if self._write_deadline <= now:
-            self._connection.log(self.name, "client takes no data for %g s: stream reset", self._state.timeout_write)
+            self._peer.warn(self.name, "client takes no data for %g s: stream reset", self._state.timeout_write)
             self.reset(CANCEL)
         elif self._request_deadline <= now:
             self._on_request_deadline()
@@ -380,7 +382,7 @@ class HTTP2Stream(Sender):
             return
         task = cycle.task
         if self._is_head_sent:
-            self._connection.log(self.name, "request not done within %g s: stream reset", self._state.timeout_request)
+            self._peer.warn(self.name, "request not done within %g s: stream reset", self._state.timeout_request)
             self.reset(CANCEL)
         else:
             self.refuse(ProtocolError(504, "the request took too long"))
@@ -573,7 +575,7 @@ class HTTP2Stream(Sender):
         if size >= 0:
             target = target[:size]
         text = _UNPRINTABLE.sub(_quote, target).decode("ascii")
-        client = self.name or self._connection.client_name
+        client = self.name or self._peer.name()
         duration = state.clock() - self._started if state.times_requests else 0.0
         sent = self.body_sent
         if state.logs_headers:

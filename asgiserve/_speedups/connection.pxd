@@ -7,10 +7,11 @@ from asgiserve._speedups.handshake cimport check_handshake
 from asgiserve._speedups.head cimport RequestHead
 from asgiserve._speedups.intake cimport Intake, reads_with_a_copy
 from asgiserve._speedups.output cimport Drained, Output
+from asgiserve._speedups.peer cimport Peer
 from asgiserve._speedups.reader cimport RequestReader
 from asgiserve._speedups.responder cimport Responder
 from asgiserve._speedups.response cimport ResponseWriter
-from asgiserve._speedups.scope cimport ConnectionScope, http_scope, to_address, websocket_scope
+from asgiserve._speedups.scope cimport ConnectionScope, http_scope, websocket_scope
 from asgiserve._speedups.scopedict cimport take_back
 from asgiserve._speedups.state cimport ServerState
 from asgiserve._speedups.websocket cimport WebSocketSession
@@ -28,11 +29,7 @@ cdef class HTTPConnection(Responder):
     cdef ResponseWriter _response
     cdef Intake _intake
     cdef HTTPCycle _cycle
-    cdef str _scheme
-    cdef dict _tls
-    cdef object _client
-    cdef object _server
-    cdef str _client_name
+    cdef Peer _peer
     cdef str _log_scheme
     cdef str _forwarded_name
     cdef ConnectionScope _scope
@@ -76,9 +73,6 @@ cdef class HTTPConnection(Responder):
     cdef _log_head(self, RequestHead head)
     cdef _log_access(self, str method, str target, str http_version, list headers)
     cdef _log_refusal(self)
-    cdef _trace(self, message)
-    cdef str _peer(self)
-    cdef str _name_client(self)
     cdef _refuse(self, error)
     cdef _close(self)
     cdef _linger(self)

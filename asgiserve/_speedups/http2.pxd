@@ -10,7 +10,8 @@ from asgiserve._speedups.http2_response cimport OwnFields
 from asgiserve._speedups.http2_sending cimport Sending
 from asgiserve._speedups.http2_stream cimport HTTP2Stream
 from asgiserve._speedups.output cimport Output
-from asgiserve._speedups.scope cimport ConnectionScope, http_scope, to_address
+from asgiserve._speedups.peer cimport Peer
+from asgiserve._speedups.scope cimport ConnectionScope, http_scope
 from asgiserve._speedups.state cimport ServerState
 
 cdef int ENHANCE_YOUR_CALM, FLAG_ACK, FLAG_END_STREAM, FRAME_CONTINUATION, FRAME_DATA, FRAME_GOAWAY, FRAME_HEADERS
@@ -23,8 +24,7 @@ cdef double GOAWAY_TIME, LINGER_TIME, inf
 
 cdef class HTTP2Connection:
     cdef readonly OwnFields own_fields
-    cdef readonly str client_name
-    cdef readonly str scheme
+    cdef readonly Peer peer
     cdef readonly bint has_ended
     cdef ServerState _state
     cdef object _transport
@@ -36,9 +36,6 @@ cdef class HTTP2Connection:
     cdef Sending _sending
     cdef list _starting
     cdef list _left
-    cdef dict _tls
-    cdef object _client
-    cdef object _server
     cdef ConnectionScope _scope
     cdef bint _is_going_away
     cdef long long _last_stream_id
@@ -90,8 +87,6 @@ cdef class HTTP2Connection:
     cpdef note_deadline(self, double deadline)
     cpdef leave(self, HTTPCycle cycle)
     cpdef forget(self, HTTP2Stream stream)
-    cdef _trace(self, message)
-    cdef str _peer(self)
     cdef _go_away(self)
     cdef _end_goaway(self)
     cdef _say_goodbye(self)

@@ -6,6 +6,7 @@ from asgiserve._speedups.head cimport RequestHead
 from asgiserve._speedups.http2_engine cimport HTTP2Engine
 from asgiserve._speedups.http2_response cimport OwnFields, informational_fields, response_fields, trailer_fields
 from asgiserve._speedups.http2_sending cimport Sender, Sending
+from asgiserve._speedups.peer cimport Peer
 from asgiserve._speedups.response cimport body_left
 from asgiserve._speedups.scopedict cimport take_back
 from asgiserve._speedups.state cimport ServerState
@@ -24,6 +25,7 @@ cdef class HTTP2Stream(Sender):
     cdef readonly long long body_sent
     cdef readonly double deadline
     cdef object _connection
+    cdef Peer _peer
     cdef HTTP2Engine _engine
     cdef Sending _sending
     cdef ServerState _state
