@@ -19,7 +19,7 @@ DOCS_STAMP := $(VENV)/.docs
 SANITIZED := build/sanitized
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 SOURCES := setup.py build_llhttp.py $(wildcard asgiserve/_core/*.py asgiserve/_speedups/*.p[xy]*)
-PYTEST := $(PY) -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile
+PYTEST := $(abspath $(PY)) -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile
 INSTALL := ASGISERVE_EXTENSIONS=off $(PY) -m pip install -q --disable-pip-version-check --no-build-isolation
 CYTHON := $(shell $(PYTHON) -c "import platform; print('cython>=3.1' * (platform.python_implementation() == 'CPython'))")
 
@@ -56,7 +56,7 @@ sanitize: $(ENV_STAMP) ## run the tests of the compiled core under AddressSaniti
 	cp -r tests pyproject.toml $(SANITIZED)
 	cd $(SANITIZED) && env PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
 		LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-		$(abspath $(PY)) -m pytest -q -n $(JOBS) --maxprocesses 4 --stack=compiled tests/core $(ARGS)
+		$(PYTEST) -q --stack=compiled tests/core $(ARGS)
 
 autobahn: $(BUILD_STAMP) ## run the Autobahn WebSocket test suite over every stack; ARGS=--short for most of it in half a minute
 	$(PY) tests/autobahn $(ARGS)

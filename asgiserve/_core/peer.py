@@ -63,7 +63,7 @@ class Peer:
         return self._name
 
     def label(self) -> str:
-        """Return its name in the error log, which has one for all."""
+        """Return what the error log calls it: its name where it has one, never nothing."""
         name = self.name()
         if name:
             return name

@@ -1,4 +1,4 @@
-"""gRPC's own client: calls of all four kinds, statuses in trailers, cancelled calls, deadlines and the server's end."""
+"""gRPC's own client: single messages, streams in both directions, statuses, cancelled calls, deadlines, the end."""
 
 from __future__ import annotations
 

@@ -22,16 +22,13 @@ async def app(scope, receive, send):
         raise NotImplementedError
     method = scope["path"].rpartition("/")[2]
 
-    async def start():
-        headers = [(b"content-type", b"application/grpc"), (b"x-method", method.encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": True})
-
     async def end(status, text=b"", count=0):
         await send({"type": "http.response.body"})
         headers = [(b"grpc-status", b"%d" % status), (b"grpc-message", text), (b"x-count", b"%d" % count)]
         await send({"type": "http.response.trailers", "headers": headers})
 
-    await start()
+    headers = [(b"content-type", b"application/grpc"), (b"x-method", method.encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": True})
     if method == "Missing":
         await end(5, b"no such thing")
         return
